@@ -1,0 +1,151 @@
+//! What can be typed. The help texts are part of the product: each command shows an example that works.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use superlens::diagnose::Basis;
+
+/// Why are the neurons of a layer polysemantic?
+///
+/// superlens takes the activations of a layer apart into features, and says which explanation of its polysemantic
+/// neurons holds: more features than dimensions (superposition), features that miss the neurons (orthogonal), or
+/// nothing that these inputs can show (inconclusive). Every claim comes with the null that it was held against.
+#[derive(Debug, Parser)]
+#[command(
+    name = "superlens",
+    version,
+    max_term_width = 100,
+    after_help = "\
+Examples:
+  superlens demo
+  superlens diagnose activations.npy --basis privileged --out runs/mlp3
+
+Exit codes: 0 done; 2 bad usage or bad input; 130 interrupted; 1 anything else."
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Options of every command")]
+pub struct Global {
+    /// Seed of every random choice: the same seed gives the same answer
+    #[arg(long, global = true, default_value_t = 0, value_name = "N")]
+    pub seed: u64,
+    /// Threads to work with; the answer does not depend on it [default: one per core]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Print one JSON document on standard output, and nothing else there
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Show no progress
+    #[arg(long, global = true)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Demo(Demo),
+    Diagnose(Diagnose),
+}
+
+/// Train small models whose truth is known, and diagnose each as if it were not
+///
+/// Needs no input and takes about a minute. Prints a table of truth against verdict, and writes a report.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  superlens demo
+  superlens demo --seed 7 --out runs/demo7
+  superlens demo --json > demo.json")]
+pub struct Demo {
+    /// Folder for the report
+    #[arg(long, default_value = "superlens-demo", value_name = "DIR")]
+    pub out: PathBuf,
+}
+
+/// Say why the neurons of an activation matrix are polysemantic
+///
+/// INPUT is a .npy, .npz or .safetensors file with one sample a row and one neuron a column.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  superlens diagnose mlp.npy --basis privileged --out runs/mlp
+  superlens diagnose model.safetensors --key layers.0.mlp_hidden --json
+  superlens diagnose resid.npz --key resid --flatten --basis none")]
+pub struct Diagnose {
+    /// The activation matrix
+    pub input: PathBuf,
+    /// Which array of an .npz or .safetensors file to read
+    #[arg(long, value_name = "NAME")]
+    pub key: Option<String>,
+    /// Read an array of more than two dimensions: all axes but the last become rows
+    #[arg(long)]
+    pub flatten: bool,
+    /// Whether the columns mean something by themselves
+    #[arg(long, value_enum, default_value_t = BasisArg::Unknown, value_name = "KIND")]
+    pub basis: BasisArg,
+    /// Folder for report.html, report.json and the figures; without it nothing is written
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum BasisArg {
+    /// Yes, they are neurons: read after a non-linearity
+    Privileged,
+    /// No: a residual stream or a linear bottleneck
+    None,
+    /// Not known: looked at as if they were neurons, and told so
+    Unknown,
+}
+
+impl BasisArg {
+    pub fn basis(self) -> Basis {
+        match self {
+            BasisArg::Privileged => Basis::Privileged,
+            BasisArg::None => Basis::None,
+            BasisArg::Unknown => Basis::Unknown,
+        }
+    }
+
+    /// The word as it is typed.
+    pub fn id(self) -> &'static str {
+        match self {
+            BasisArg::Privileged => "privileged",
+            BasisArg::None => "none",
+            BasisArg::Unknown => "unknown",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_an_example() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().map(|text| text.to_string()).unwrap_or_default();
+            assert!(help.contains(&format!("  superlens {}", command.get_name())), "{}", command.get_name());
+        }
+    }
+
+    #[test]
+    fn global_flags_stand_before_and_after_the_command() {
+        for line in ["superlens --seed 3 --json demo", "superlens demo --json --seed 3"] {
+            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+            assert_eq!((cli.global.seed, cli.global.json), (3, true));
+        }
+        assert!(Cli::try_parse_from(["superlens", "demo", "--threads", "0"]).is_err());
+    }
+}

@@ -1,0 +1,33 @@
+//! The commands, one file each.
+
+pub mod demo;
+pub mod diagnose;
+mod summary;
+mod table;
+
+use superlens::diagnose::{Mechanism, Verdict};
+use superlens::report::{InputFile, Settings};
+
+use crate::args::Global;
+
+/// What the manifest of a run says of this program and this call.
+fn settings(global: Global, inputs: Vec<InputFile>, mut config: toml::Table) -> Settings {
+    config.insert("seed".into(), seed_for_toml(global.seed));
+    Settings {
+        seed: global.seed,
+        threads: rayon::current_num_threads(),
+        revision: option_env!("SUPERLENS_REVISION").map(str::to_string),
+        inputs,
+        config,
+    }
+}
+
+/// TOML's integers end at 2⁶³ − 1; a larger seed is written as text.
+fn seed_for_toml(seed: u64) -> toml::Value {
+    i64::try_from(seed).map_or_else(|_| toml::Value::String(seed.to_string()), toml::Value::Integer)
+}
+
+/// `verdict` or `verdict/mechanism`, as in the JSON of `demo`.
+fn label(verdict: Verdict, mechanism: Option<Mechanism>) -> String {
+    mechanism.map_or_else(|| verdict.id().to_string(), |mechanism| format!("{}/{}", verdict.id(), mechanism.id()))
+}

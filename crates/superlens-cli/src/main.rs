@@ -1,0 +1,73 @@
+//! The `superlens` command: reads the command line, calls the libraries, prints.
+
+mod args;
+mod commands;
+mod failure;
+mod interrupt;
+mod progress;
+
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::panic::{self, AssertUnwindSafe};
+use std::process::ExitCode;
+use std::sync::Once;
+
+use anyhow::Context;
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use args::{Cli, Command};
+use failure::{Failure, say};
+
+const MISSING_COMMAND: ErrorKind = ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and version, asked for or because nothing was.
+        Err(error) if !error.use_stderr() || error.kind() == MISSING_COMMAND => error.exit(),
+        Err(error) => return failure::usage(&error).report(),
+    };
+    panic::set_hook(Box::new(|info| on_panic(&info.to_string())));
+    // A panic unwinds to here so that what was being written is cleared away.
+    match panic::catch_unwind(AssertUnwindSafe(|| run(cli))) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(failure)) => failure.report(),
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    interrupt::install()?;
+    show_warnings();
+    // The libraries work on the pool that they are called from. 0 means one thread per core.
+    let threads = usize::from(cli.global.threads.unwrap_or(0));
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    let pool = pool.context("the worker threads can't be started; fewer may work: --threads 1")?;
+    pool.install(|| match &cli.command {
+        Command::Demo(demo) => commands::demo::run(demo, cli.global),
+        Command::Diagnose(diagnose) => commands::diagnose::run(diagnose, cli.global),
+    })
+}
+
+/// What the libraries warn of goes to standard error, one line each.
+fn show_warnings() {
+    tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .without_time()
+        .init();
+}
+
+/// A bug of ours: says so in one line, once, however many threads stumble over it.
+fn on_panic(what: &str) {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| {
+        let what = what.lines().collect::<Vec<_>>().join(" ");
+        say(&format!("error: internal error, please report it: {what}"));
+        let trace = Backtrace::capture();
+        if trace.status() == BacktraceStatus::Captured {
+            say(&trace.to_string());
+        }
+    });
+}

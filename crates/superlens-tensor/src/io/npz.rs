@@ -1,0 +1,98 @@
+//! `.npz`: a zip archive with one `.npy` file an array, stored (`np.savez`) or deflated
+//! (`np.savez_compressed`). The `zip` crate knows the archive, [`super::npy`] what is in it.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+
+use zip::ZipArchive;
+use zip::result::ZipError;
+
+use super::source::{Hashing, Source};
+use super::{Array, ArrayInfo, Problem, npy};
+
+/// The largest ratio that is unpacked beyond [`HARMLESS`]. Deflate reaches 1032 on zeros; 32-bit activations
+/// of which 99.5 % are zero carry about 0.17 bits each, so no code packs them tighter than 200-fold.
+const MAX_RATIO: u64 = 256;
+/// What is unpacked whatever the ratio: labels of 0 and 1 may pack as tightly as zeros.
+const HARMLESS: u64 = 256 << 20;
+
+/// An open archive.
+pub(super) struct Archive {
+    zip: ZipArchive<BufReader<File>>,
+    /// Size of the archive itself: no entry can occupy more.
+    len: u64,
+    /// Key and index of each `.npy` entry.
+    entries: Vec<(String, usize)>,
+}
+
+impl Archive {
+    /// Reads the archive's directory.
+    pub fn open(source: Source) -> Result<Self, Problem> {
+        let zip = ZipArchive::new(source.file).map_err(archive_problem)?;
+        let mut entries = Vec::new();
+        for index in 0..zip.len() {
+            let entry = zip.by_index_data(index).map_err(archive_problem)?;
+            // NumPy's names: UTF-8 or ASCII. An entry that isn't an array is none of ours.
+            let name = String::from_utf8_lossy(entry.name_raw()).into_owned();
+            if let Some(key) = name.strip_suffix(".npy") {
+                entries.push((key.to_owned(), index));
+            }
+        }
+        Ok(Self { zip, len: source.len, entries })
+    }
+
+    /// The arrays' names, as `np.load` gives them.
+    pub fn keys(&self) -> Vec<String> {
+        self.entries.iter().map(|(key, _)| key.clone()).collect()
+    }
+
+    /// What the header of the array at `position` among [`Archive::keys`] says. Unpacks no more than that.
+    pub fn describe(&mut self, position: usize) -> Result<ArrayInfo, Problem> {
+        let (key, index) = self.entries[position].clone();
+        let entry = self.zip.by_index(index).map_err(archive_problem)?;
+        let len = entry.size();
+        let header = npy::Header::read(&mut Hashing::new(entry), len).map_err(in_archive)?;
+        Ok(ArrayInfo { key: Some(key), shape: header.shape, dtype: header.descr })
+    }
+
+    /// Reads the array at `position` among [`Archive::keys`], unpacking exactly what its header accounts for.
+    pub fn read(&mut self, position: usize, flatten: bool) -> Result<Array, Problem> {
+        let archive_len = self.len;
+        let entry = self.zip.by_index(self.entries[position].1).map_err(archive_problem)?;
+        let (packed, unpacked) = (entry.compressed_size(), entry.size());
+        if packed > archive_len {
+            return Err(Problem::Truncated { expected: u128::from(packed), found: archive_len });
+        }
+        if unpacked > HARMLESS && unpacked / MAX_RATIO > packed {
+            return Err(Problem::DeflateBomb { packed, unpacked, limit: MAX_RATIO });
+        }
+        let (array, mut rest) = npy::read_stream(entry, unpacked, flatten).map_err(in_archive)?;
+        // Behind the array the entry must end. Asking also makes `zip` compare the checksum.
+        match rest.read(&mut [0]) {
+            Ok(0) => Ok(array),
+            Ok(_) => Err(Problem::ExtraBytes { expected: unpacked, found: unpacked.saturating_add(1) }),
+            Err(e) => Err(in_archive(Problem::Io(e))),
+        }
+    }
+}
+
+fn archive_problem(error: ZipError) -> Problem {
+    match error {
+        ZipError::Io(e) => in_archive(Problem::Io(e)),
+        ZipError::CompressionMethodNotSupported(id) => {
+            Problem::Archive(format!("compression method {id} isn't read, only stored and deflated"))
+        }
+        other => Problem::Archive(super::error::printable(&other.to_string(), 200)),
+    }
+}
+
+/// Errors of reading an entry that are the archive's (a damaged deflate stream, a checksum), not the disk's.
+fn in_archive(problem: Problem) -> Problem {
+    use io::ErrorKind::{InvalidData, InvalidInput, Other, UnexpectedEof, Unsupported};
+    match problem {
+        Problem::Io(e) if matches!(e.kind(), InvalidData | InvalidInput | Other | UnexpectedEof | Unsupported) => {
+            Problem::Archive(super::error::printable(&e.to_string(), 200))
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,231 @@
+//! [`SparseRows`] (compressed sparse rows) and its products with dense matrices.
+//!
+//! The three products are the forward and backward passes of a layer whose activations `S` are mostly zero:
+//! `S·W`, the gradient `Sᵀ·G` of `W`, and the gradient of the non-zero entries of `S`, which is `G·Wᵀ` at those
+//! entries alone ([`dots`]). No dense matrix of the shape of `S` is ever made.
+
+use super::pointwise::{axpy, dot};
+use super::topk::TopK;
+use crate::Mat;
+use rayon::prelude::*;
+
+/// Output rows per piece of parallel work.
+const PANEL_ROWS: usize = 16;
+
+/// A sparse `[rows, cols]` matrix. The entries of row `i` lie at `offsets[i]..offsets[i + 1]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SparseRows {
+    cols: usize,
+    offsets: Vec<usize>,
+    indices: Vec<u32>,
+    values: Vec<f32>,
+}
+
+impl SparseRows {
+    /// From its parts. Panics unless `offsets` rises from 0 to the number of entries and every index is below
+    /// `cols`.
+    pub fn new(cols: usize, offsets: Vec<usize>, indices: Vec<u32>, values: Vec<f32>) -> Self {
+        assert_eq!(indices.len(), values.len(), "{} indices for {} values", indices.len(), values.len());
+        assert!(
+            offsets.first() == Some(&0) && offsets.last() == Some(&indices.len()) && offsets.is_sorted(),
+            "row offsets must rise from 0 to {}",
+            indices.len()
+        );
+        if let Some(j) = indices.iter().find(|&&j| j as usize >= cols) {
+            panic!("an entry in column {j} of a sparse [{}, {cols}] matrix", offsets.len() - 1);
+        }
+        Self { cols, offsets, indices, values }
+    }
+
+    /// `rows` rows of `cols` columns that keep the entries of `top`. Panics unless there are `top.k` for each
+    /// row.
+    pub fn from_top_k(rows: usize, cols: usize, top: TopK) -> Self {
+        assert_eq!(top.indices.len(), rows * top.k, "{} entries for {rows} rows of {}", top.indices.len(), top.k);
+        Self::new(cols, (0..=rows).map(|i| i * top.k).collect(), top.indices, top.values)
+    }
+
+    pub fn rows(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// The number of stored entries.
+    pub fn nnz(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Column of every stored entry, row after row.
+    pub fn indices(&self) -> &[u32] {
+        &self.indices
+    }
+
+    /// Every stored entry, row after row.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    pub fn values_mut(&mut self) -> &mut [f32] {
+        &mut self.values
+    }
+
+    /// The same pattern with other entries. Panics unless there are [`nnz`](Self::nnz) of them.
+    pub fn with_values(&self, values: Vec<f32>) -> SparseRows {
+        assert_eq!(values.len(), self.nnz(), "{} values for {} entries", values.len(), self.nnz());
+        SparseRows { values, cols: self.cols, offsets: self.offsets.clone(), indices: self.indices.clone() }
+    }
+
+    /// Columns and entries of row `i`.
+    pub fn row(&self, i: usize) -> (&[u32], &[f32]) {
+        let at = self.offsets[i]..self.offsets[i + 1];
+        (&self.indices[at.clone()], &self.values[at])
+    }
+
+    /// The dense matrix; entries stored more than once are added.
+    pub fn to_dense(&self) -> Mat {
+        let mut out = Mat::zeros(self.rows(), self.cols);
+        for i in 0..self.rows() {
+            let (indices, values) = self.row(i);
+            for (&j, v) in indices.iter().zip(values) {
+                out[(i, j as usize)] += v;
+            }
+        }
+        out
+    }
+
+    /// The transpose, its entries in ascending order of their row here (a counting sort).
+    pub fn transposed(&self) -> SparseRows {
+        let mut offsets = vec![0; self.cols + 1];
+        for &j in &self.indices {
+            offsets[j as usize + 1] += 1;
+        }
+        for j in 0..self.cols {
+            offsets[j + 1] += offsets[j];
+        }
+        let mut next = offsets.clone();
+        let (mut indices, mut values) = (vec![0; self.nnz()], vec![0.0; self.nnz()]);
+        for i in 0..self.rows() {
+            let (row_indices, row_values) = self.row(i);
+            for (&j, &v) in row_indices.iter().zip(row_values) {
+                let at = &mut next[j as usize];
+                (indices[*at], values[*at]) = (i as u32, v);
+                *at += 1;
+            }
+        }
+        SparseRows { cols: self.rows(), offsets, indices, values }
+    }
+}
+
+/// `s · d`, shape `[s.rows, d.cols]`. Panics with both shapes when the inner dimensions differ.
+pub fn sparse_dense(s: &SparseRows, d: &Mat) -> Mat {
+    assert_eq!(s.cols(), d.rows(), "product of sparse [{}, {}] and {:?}", s.rows(), s.cols(), d.shape());
+    let mut out = Mat::zeros(s.rows(), d.cols());
+    let width = d.cols().max(1);
+    out.data_mut().par_chunks_mut(PANEL_ROWS * width).enumerate().for_each(|(p, panel)| {
+        for (r, out) in panel.chunks_exact_mut(width).enumerate() {
+            let (indices, values) = s.row(p * PANEL_ROWS + r);
+            for (&j, &v) in indices.iter().zip(values) {
+                axpy(v, d.row(j as usize), out);
+            }
+        }
+    });
+    out
+}
+
+/// `sᵀ · d`, shape `[s.cols, d.cols]`. Every output row adds its terms in ascending order of the row of `s`.
+///
+/// Panics with both shapes when the numbers of rows differ.
+pub fn sparse_t_dense(s: &SparseRows, d: &Mat) -> Mat {
+    assert_eq!(s.rows(), d.rows(), "product of transposed sparse [{}, {}] and {:?}", s.rows(), s.cols(), d.shape());
+    sparse_dense(&s.transposed(), d)
+}
+
+/// `dot(a.row(i), b.row(j))` for every stored entry `(i, j)` of `pattern`, in its order: `a · bᵀ` where it is
+/// needed.
+///
+/// Panics with the shapes unless `a` has a row for every row, and `b` for every column, of `pattern`.
+pub fn dots(pattern: &SparseRows, a: &Mat, b: &Mat) -> Vec<f32> {
+    assert!(
+        pattern.rows() == a.rows() && pattern.cols() == b.rows() && a.cols() == b.cols(),
+        "products of rows of {:?} and {:?} at entries of a sparse [{}, {}]",
+        a.shape(),
+        b.shape(),
+        pattern.rows(),
+        pattern.cols()
+    );
+    let panels: Vec<Vec<f32>> = (0..a.rows().div_ceil(PANEL_ROWS))
+        .into_par_iter()
+        .map(|p| {
+            (p * PANEL_ROWS..((p + 1) * PANEL_ROWS).min(a.rows()))
+                .flat_map(|i| pattern.row(i).0.iter().map(move |&j| dot(a.row(i), b.row(j as usize))))
+                .collect()
+        })
+        .collect();
+    panels.concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Rng;
+    use crate::kernels::gemm::matmul;
+    use crate::kernels::topk::top_k;
+
+    fn close(got: &[f32], want: &[f32]) {
+        assert_eq!(got.len(), want.len());
+        for (g, w) in got.iter().zip(want) {
+            assert!((g - w).abs() < 1e-4 * w.abs().max(1.0), "{g} {w}");
+        }
+    }
+
+    fn case(rows: usize, cols: usize, width: usize, k: usize) -> (SparseRows, Mat, Mat) {
+        let mut rng = Rng::new(2).fork("sparse");
+        let mut normal = |r, c| Mat::from_fn(r, c, |_, _| rng.normal());
+        let s = SparseRows::from_top_k(rows, cols, top_k(&normal(rows, cols), k));
+        (s, normal(rows, width), normal(cols, width))
+    }
+
+    #[test]
+    fn products_agree_with_the_dense_ones() {
+        for (rows, cols, width, k) in [(70, 40, 33, 5), (1, 3, 1, 3), (5, 9, 16, 0), (4, 2, 0, 1)] {
+            let (s, a, b) = case(rows, cols, width, k);
+            let dense = s.to_dense();
+            close(sparse_dense(&s, &b).data(), matmul(&dense, &b).data());
+            close(sparse_t_dense(&s, &a).data(), matmul(dense.t(), &a).data());
+            let all = matmul(&a, b.t());
+            let want: Vec<f32> =
+                (0..rows).flat_map(|i| s.row(i).0.iter().map(|&j| all[(i, j as usize)]).collect::<Vec<_>>()).collect();
+            close(&dots(&s, &a, &b), &want);
+            assert_eq!(s.transposed().transposed(), s);
+        }
+    }
+
+    #[test]
+    fn empty_and_uneven_rows() {
+        let s = SparseRows::new(3, vec![0, 0, 2, 2, 3], vec![0, 2, 1], vec![1.0, 2.0, 3.0]);
+        let d = Mat::from_fn(3, 2, |i, j| (10 * i + j) as f32);
+        assert_eq!(sparse_dense(&s, &d).data(), [0.0, 0.0, 40.0, 43.0, 0.0, 0.0, 30.0, 33.0]);
+        assert_eq!(s.transposed().row(2), (&[1u32][..], &[2.0f32][..]));
+    }
+
+    #[test]
+    #[should_panic(expected = "column 3 of a sparse [1, 3]")]
+    fn an_index_outside_is_refused() {
+        SparseRows::new(3, vec![0, 1], vec![3], vec![1.0]);
+    }
+
+    #[test]
+    fn the_number_of_threads_changes_no_byte() {
+        let (s, a, b) = case(300, 50, 24, 9);
+        let run = |threads| {
+            rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap()
+                .install(|| (sparse_dense(&s, &b), sparse_t_dense(&s, &a), dots(&s, &a, &b)))
+        };
+        assert_eq!(run(1), run(3));
+    }
+}

@@ -1,0 +1,147 @@
+//! What a diagnosis says: the verdict, each hypothesis against its null, each neuron, and the numbers behind the pictures.
+//!
+//! The JSON form of [`Diagnosis`] is a contract (schema 1): keys may be added, never renamed or removed.
+
+use serde::{Deserialize, Serialize};
+
+use crate::verdict::{Basis, Mechanism, Verdict};
+
+/// The whole answer. Shapes: `rows × dims` activations in, one entry of `neurons` per column out.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Diagnosis {
+    /// Version of this layout: 1.
+    pub schema: u32,
+    pub input: Input,
+    pub layer: Layer,
+    pub hypotheses: Vec<Hypothesis>,
+    /// Empty where the basis is [`Basis::None`].
+    pub neurons: Vec<Neuron>,
+    pub evidence: Evidence,
+    /// What these inputs can't tell, one plain sentence each.
+    pub cannot_tell: Vec<String>,
+}
+
+/// What was looked at.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Input {
+    pub rows: usize,
+    pub dims: usize,
+    /// Columns of labels; 0 without `--labels`.
+    pub labels: usize,
+    /// Columns that never change; left out of every test.
+    pub constant_columns: Vec<usize>,
+    /// Rows that count, N (1 − ρ) / (1 + ρ), with ρ the lag-1 autocorrelation of the leading components.
+    pub effective_rows: f64,
+    /// Rows that were read by the tests, when fewer than `rows`.
+    pub rows_used: usize,
+}
+
+/// The verdict on the layer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Layer {
+    pub verdict: Verdict,
+    pub mechanism: Option<Mechanism>,
+    /// Probability given to the verdict, 0 to 1.
+    pub confidence: f64,
+    pub alternatives: Vec<Alternative>,
+    pub would_settle: Vec<String>,
+    pub basis: Basis,
+    /// `None` where no dictionary was found.
+    pub n_features: Option<Count>,
+    /// Dimensions in use.
+    pub effective_rank: f64,
+    /// Share of live neurons that carry at least two features; `None` without a basis or a dictionary.
+    pub polysemantic_fraction: Option<f64>,
+    /// The verdict in one sentence.
+    pub says: String,
+    /// Why, in one or two sentences.
+    pub because: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Alternative {
+    pub verdict: Verdict,
+    pub mechanism: Option<Mechanism>,
+    pub probability: f64,
+}
+
+/// Number of features with its 90 % interval.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Count {
+    pub estimate: usize,
+    pub low: usize,
+    pub high: usize,
+    /// True where the count still grows with the rows: then `estimate` is a lower bound.
+    pub lower_bound: bool,
+    /// Features found with a quarter, a half and all of the rows: `(rows, features)`.
+    pub growth: Vec<(usize, usize)>,
+}
+
+/// One hypothesis, its statistic, and the null that it was held against.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Hypothesis {
+    /// A short name, `superposition` for instance.
+    pub id: String,
+    /// What the statistic is, in words, with its unit.
+    pub measures: String,
+    pub statistic: f64,
+    pub null_mean: f64,
+    /// The null's 95th percentile (or the 5th, where small values support the hypothesis).
+    pub null_high: f64,
+    pub null_draws: usize,
+    /// Never below `1 / (null_draws + 1)`.
+    pub p_value: f64,
+    pub supports: bool,
+    pub says: String,
+    /// How the null was made, in words.
+    pub null: String,
+    /// The null's draws, sorted, for the picture.
+    pub draws: Vec<f64>,
+}
+
+/// One column of the input.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Neuron {
+    pub index: usize,
+    /// False for constant columns.
+    pub live: bool,
+    /// At least two features each explain 10 % of the variance that the dictionary explains, or none explains half of it.
+    pub polysemantic: bool,
+    /// Features that explain at least 10 %; where none explains half, at least 1 / Σ share², the number of equal features
+    /// that would spread the variance as thinly.
+    pub n_features: usize,
+    /// `superposition` or a mechanism; `None` where not polysemantic or not known.
+    pub cause: Option<String>,
+    /// Share of this neuron's variance that the dictionary explains on held-out rows.
+    pub explained: f64,
+    /// The features that explain at least 10 % of the explained variance, largest first: `(feature, share)`.
+    pub features: Vec<(usize, f64)>,
+}
+
+/// Numbers behind the pictures.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Evidence {
+    /// |cos| between each feature and its nearest other feature, in whitened coordinates where all directions count alike.
+    pub coherence: Vec<f64>,
+    /// The same for as many random directions.
+    pub coherence_null: Vec<f64>,
+    /// Largest squared coordinate over the sum of squared coordinates, per feature, in neuron space.
+    pub alignment: Vec<f64>,
+    /// The same for Haar-rotated features.
+    pub alignment_null: Vec<f64>,
+    /// Held-out fraction of variance unexplained with `k` active features a row: complete against overcomplete.
+    pub fvu: Vec<FvuPoint>,
+}
+
+/// One point of the complete-against-overcomplete curve.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FvuPoint {
+    /// Active features a row.
+    pub k: usize,
+    /// Best dictionary with no more atoms than dimensions.
+    pub complete: f64,
+    /// All atoms found.
+    pub overcomplete: f64,
+    /// Rows of the same lengths without direction (the radial null), coded with all atoms found.
+    pub gaussian: f64,
+}

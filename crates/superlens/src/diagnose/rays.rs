@@ -1,0 +1,502 @@
+//! The dictionary estimator of the diagnosis: every direction along which the rows pile up, and does so in both halves.
+//!
+//! Starts are rows of the data. Each climbs to a local maximum (see [`super::maxima`]) on all search rows; from there it
+//! climbs on each half alone, and is kept only if it stays where it was in both. The least agreement that counts is set
+//! by the same search on a Gaussian stream of the same autocorrelation, where nothing is to be found. Later rounds start
+//! from rows that the rays found so far leave unexplained.
+
+use super::coding::residual;
+use super::complete::is_complete_code;
+use super::maxima::{Cloud, SAME, climb, distinct, heights, is_maximum};
+use super::surrogate::gaussian_stream;
+use rayon::prelude::*;
+use std::ops::ControlFlow;
+use superlens_tensor::kernels::gemm::{gemm, matmul};
+use superlens_tensor::kernels::pointwise::dot;
+use superlens_tensor::{Mat, Rng};
+
+/// Exponents that are tried; see [`super::maxima`].
+const POWERS: [u32; 5] = [2, 3, 5, 9, 15];
+/// How many of them are moments, blind to sums of independent features.
+const MOMENTS: usize = 2;
+/// Rows closest to a ray with less than this share of the mean energy: it is where rows rest when nothing is active.
+const RESTING: f32 = 0.2;
+/// Features of a sum at most (with the way from the mean to the resting point), and the share that may be left of it.
+const SUMMANDS: usize = 5;
+const SUM: f32 = 0.15;
+/// Starts of the search among nothing.
+const NULL_STARTS: usize = 100;
+/// Hits of a ray that was not found by chance starts, and so says nothing of those that such starts missed.
+const SEEN_OFTEN: usize = 3;
+/// Rounds of starts spent on a complete code.
+const COMPLETE_ROUNDS: u64 = 4;
+/// A complete code has at least this many features a dimension.
+const COVERS: f64 = 0.5;
+/// Steps to a maximum on all search rows, and on each half from there.
+const STEPS: usize = 30;
+const HALF_STEPS: usize = 8;
+/// Agreement of the halves (cosine) that is always enough, and that never is.
+const SURE: f32 = 0.9;
+const TOO_LITTLE: f32 = 0.6;
+/// Rounds of new starts after the first; they end when a round adds less than this share.
+const ROUNDS: usize = 8;
+const WORTH_A_ROUND: f64 = 0.02;
+/// A ray that is a positive mixture of two stronger ones up to this cosine is their co-activity, not a feature …
+const MIXTURE: f32 = 0.95;
+/// … and so is one up to this cosine on which few rows pile up, compared with either of the two.
+const LOOSE_MIXTURE: f32 = 0.8;
+const FEW: f64 = 0.15;
+/// Rows that must be closest to a ray, in each half, for it to be more than a chance row.
+const LEAST_SUPPORT: usize = 5;
+
+/// What was found.
+#[derive(Clone, Debug)]
+pub(super) struct Rays {
+    /// Unit directions in white coordinates `[n, rank]`, strongest first.
+    pub directions: Mat,
+    /// Representatives of the lines among them: a ray and its opposite are one line.
+    pub lines: Vec<usize>,
+    /// `line_of[ray]` is a position in `lines`.
+    pub line_of: Vec<usize>,
+    /// The exponent that found most.
+    pub power: u32,
+    /// Agreement of the halves that was asked for at that exponent.
+    pub agreement: f32,
+    /// Exponents that were searched with and the agreement asked for at each.
+    pub chosen: Vec<(u32, f32)>,
+    /// Whether the lines are a complete sparse code of the rows (see [`super::complete`]).
+    pub complete: bool,
+    /// Maxima that no other start reached, and those that two reached: what capture–recapture needs.
+    pub hit_once: usize,
+    pub hit_twice: usize,
+}
+
+/// Search rows in the order half a, half b; `half` is where b begins.
+pub(super) struct Search<'a> {
+    pub cloud: &'a Cloud,
+    pub half: usize,
+    /// The same rows at their full length.
+    pub white: &'a Mat,
+    /// Lag-1 autocorrelation of each white coordinate.
+    pub rho: &'a [f64],
+}
+
+struct Found {
+    u: Mat,
+    hits: Vec<usize>,
+    agreement: Vec<f32>,
+}
+
+impl Search<'_> {
+    fn rows(&self) -> usize {
+        self.cloud.y.rows()
+    }
+
+    /// Starts per power and round.
+    fn starts(&self) -> usize {
+        2 * self.cloud.rank() + 40
+    }
+
+    /// Looks for rays; `progress` is told the share done and may break.
+    pub fn run(&self, rng: &Rng, progress: &mut dyn FnMut(f64) -> ControlFlow<()>) -> ControlFlow<(), Rays> {
+        let rank = self.cloud.rank();
+        let null = Cloud::new(&gaussian_stream(self.rows(), self.rho, &rng.fork("gaussian stream")));
+        let null = Search { cloud: &null, half: self.half, white: self.white, rho: self.rho };
+        let mut pilots = Vec::new();
+        for (turn, power) in POWERS.into_iter().enumerate() {
+            let stream = rng.fork("pilot").fork_index(u64::from(power));
+            let nothing = null.climb_from(&mut stream.fork("null"), power, NULL_STARTS.min(self.starts()), None);
+            let least = least_agreement(power, &nothing.agreement);
+            let found = self.climb_from(&mut stream.fork("data"), power, self.starts(), None);
+            pilots.push((power, least, self.keep(found, least)));
+            progress(0.5 * (turn + 1) as f64 / POWERS.len() as f64)?;
+        }
+        if let Some(rays) = self.complete(&rng.fork("complete")) {
+            return ControlFlow::Continue(rays);
+        }
+        let sums = self.are_sums(&pilots);
+        if sums {
+            pilots.truncate(MOMENTS);
+        }
+        // The exponent that finds most comes first: what others add must not be a mixture of its rays.
+        pilots.sort_by_key(|(power, _, kept)| (std::cmp::Reverse(kept.u.rows()), *power));
+        let most = pilots[0].2.u.rows();
+        pilots.retain(|(_, _, kept)| 3 * kept.u.rows() >= 2 * most && most > 0);
+        pilots.truncate(2);
+        let Some((power, agreement, _)) = pilots.first() else { return ControlFlow::Continue(Rays::none(rank)) };
+        let (power, agreement) = (*power, *agreement);
+        let chosen: Vec<(u32, f32)> = pilots.iter().map(|(power, least, _)| (*power, *least)).collect();
+        let mut first = (Mat::zeros(0, rank), Vec::new());
+        for (_, _, kept) in &pilots {
+            add(&mut first.0, &mut first.1, kept);
+        }
+        let (rays, hits) = self.gather(&chosen, first, rng, &mut |share| progress(0.5 + 0.5 * share))?;
+        let mut rays = Rays::new(rays, &hits, power, agreement);
+        rays.chosen = chosen;
+        ControlFlow::Continue(rays)
+    }
+
+    /// Whether most of what the sharp exponents find are sums of what a moment finds: features that are on often, each at
+    /// about one strength, pile up along their sums as well, and moments are blind to those.
+    fn are_sums(&self, pilots: &[(u32, f32, Found)]) -> bool {
+        let most = |pilots: &[(u32, f32, Found)]| pilots.iter().map(|p| p.2.u.clone()).max_by_key(Mat::rows);
+        let (Some(moment), Some(sharp)) = (most(&pilots[..MOMENTS]), most(&pilots[MOMENTS..])) else { return false };
+        if moment.rows() < 3 || sharp.rows() <= moment.rows() {
+            return false;
+        }
+        // Sums are counted from where rows rest, directions from the mean: the way between the two is a term of its own.
+        let rank = moment.cols();
+        let middle = matmul(&Mat::from_fn(1, moment.rows(), |_, _| 1.0), &moment);
+        let mut terms = moment.data().to_vec();
+        terms.extend(middle.data().iter());
+        terms.extend(middle.data().iter().map(|v| -v));
+        let terms = Mat::from_vec(moment.rows() + 2, rank, terms);
+        let left = residual(&terms, &sharp, SUMMANDS);
+        let near = matmul(&sharp, moment.t());
+        let new: Vec<usize> = (0..sharp.rows()).filter(|&i| largest(near.row(i)).1 < SAME).collect();
+        let sums = new.iter().filter(|&&i| dot(left.row(i), left.row(i)) < SUM).count();
+        2 * sums > new.len()
+    }
+
+    /// What the search that found `rays` finds here, with the same exponents and agreement.
+    pub fn again(&self, rays: &Rays, rng: &Rng) -> Rays {
+        let mut first = (Mat::zeros(0, self.cloud.rank()), Vec::new());
+        for &(power, least) in &rays.chosen {
+            let found = self.climb_from(&mut rng.fork_index(u64::from(power)), power, self.starts(), None);
+            add(&mut first.0, &mut first.1, &self.keep(found, least));
+        }
+        match self.gather(&rays.chosen, first, rng, &mut |_| ControlFlow::Continue(())) {
+            ControlFlow::Continue((found, hits)) => Rays::new(found, &hits, rays.power, rays.agreement),
+            ControlFlow::Break(()) => Rays::none(self.cloud.rank()),
+        }
+    }
+
+    /// Adds to what the `first` starts found by rounds of starts from unexplained rows, until a round adds little.
+    fn gather(
+        &self,
+        chosen: &[(u32, f32)],
+        first: (Mat, Vec<usize>),
+        rng: &Rng,
+        progress: &mut dyn FnMut(f64) -> ControlFlow<()>,
+    ) -> ControlFlow<(), (Mat, Vec<usize>)> {
+        let (mut rays, mut hits) = first;
+        for round in 0..ROUNDS {
+            let before = rays.rows();
+            let weights = self.unexplained(&rays);
+            for &(power, least) in chosen {
+                let mut stream = rng.fork("round").fork_index(round as u64).fork_index(u64::from(power));
+                let found = self.climb_from(&mut stream, power, self.starts(), Some(&weights));
+                add(&mut rays, &mut hits, &self.keep(found, least));
+            }
+            let keep = self.without_mixtures(&rays);
+            rays = rays.select_rows(&keep);
+            hits = keep.iter().map(|&i| hits[i]).collect();
+            progress((round + 1) as f64 / ROUNDS as f64)?;
+            if (rays.rows() as f64) < (1.0 + WORTH_A_ROUND) * before as f64 + 0.5 {
+                break;
+            }
+        }
+        let (power, least) = chosen[0];
+        self.add_opposites(&mut rays, &mut hits, power, least);
+        let keep = self.with_rows(&rays);
+        let hits = keep.iter().map(|&i| hits[i]).collect();
+        ControlFlow::Continue((rays.select_rows(&keep), hits))
+    }
+
+    /// A feature of both signs is a ray each way: starts find one of them, its opposite is tried here.
+    fn add_opposites(&self, rays: &mut Mat, hits: &mut Vec<usize>, power: u32, least: f32) {
+        let mut u = rays.clone();
+        u.data_mut().iter_mut().for_each(|v| *v = -*v);
+        climb(self.cloud, (0, self.rows()), &mut u, power, STEPS);
+        let maximum = is_maximum(self.cloud, &u, power);
+        let opposite = |i: usize| dot(u.row(i), rays.row(i)) < -SAME;
+        let tried: Vec<usize> = (0..u.rows()).filter(|&i| maximum[i] && opposite(i)).collect();
+        let u = u.select_rows(&tried);
+        let agreement = self.agreement(&u, power, &[(0, self.half), (self.half, self.rows())]);
+        let found = Found { hits: vec![SEEN_OFTEN; u.rows()], u, agreement };
+        add(rays, hits, &self.keep(found, least));
+    }
+
+    /// The maxima of a low moment as a complete code of the rows, where they are one.
+    fn complete(&self, rng: &Rng) -> Option<Rays> {
+        let rank = self.cloud.rank();
+        let cloud = Cloud::unnormalised(self.white);
+        let plain = Search { cloud: &cloud, half: self.half, white: self.white, rho: self.rho };
+        let sample: Vec<usize> = (0..self.rows()).step_by((self.rows() / 4000).max(1)).collect();
+        let sample = self.white.select_rows(&sample);
+        POWERS[..MOMENTS].iter().find_map(|&power| {
+            let (mut rays, mut hits) = (Mat::zeros(0, rank), Vec::new());
+            for round in 0..COMPLETE_ROUNDS {
+                let before = rays.rows();
+                let mut stream = rng.fork_index(u64::from(power)).fork_index(round);
+                let found = plain.climb_from(&mut stream, power, self.starts(), None);
+                add(&mut rays, &mut hits, &self.keep(found, SURE));
+                // More than two rays a dimension are no complete code, and neither are a few.
+                let few = (rays.rows() as f64) < 0.5 * COVERS * rank as f64;
+                if rays.rows() == before || rays.rows() > 2 * rank || few {
+                    break;
+                }
+            }
+            plain.add_opposites(&mut rays, &mut hits, power, SURE);
+            let mut rays = Rays::new(rays, &hits, power, SURE);
+            let n = rays.lines.len();
+            let covers = n as f64 >= COVERS * rank as f64 && n <= rank;
+            rays.complete = covers && is_complete_code(&sample, &rays.line_directions());
+            rays.complete.then_some(rays)
+        })
+    }
+
+    /// Climbs from `starts` rows drawn with `weights` (by length, outliers clipped, without).
+    fn climb_from(&self, rng: &mut Rng, power: u32, starts: usize, weights: Option<&[f64]>) -> Found {
+        let by_length: Vec<f64>;
+        let weights = match weights {
+            Some(w) => w,
+            None => {
+                by_length = clipped(&self.cloud.energy);
+                &by_length
+            }
+        };
+        let mut u = self.cloud.y.select_rows(&draw(weights, starts, rng));
+        for i in 0..u.rows() {
+            let norm = dot(u.row(i), u.row(i)).sqrt().max(1e-20);
+            u.row_mut(i).iter_mut().for_each(|v| *v /= norm);
+        }
+        let n = self.rows();
+        // Most starts share a maximum: after a few steps one of each group goes on.
+        climb(self.cloud, (0, n), &mut u, power, STEPS / 3);
+        let (keep, sizes) = distinct(&u);
+        let mut u = u.select_rows(&keep);
+        climb(self.cloud, (0, n), &mut u, power, STEPS - STEPS / 3);
+        let height = heights(self.cloud, &u, power);
+        let maximum = is_maximum(self.cloud, &u, power);
+        let mut order: Vec<usize> = (0..u.rows()).filter(|&i| maximum[i]).collect();
+        order.sort_by(|&i, &j| height[j].total_cmp(&height[i]));
+        let sorted = u.select_rows(&order);
+        let sizes: Vec<usize> = order.iter().map(|&i| sizes[i]).collect();
+        let (keep, _) = distinct(&sorted);
+        let u = sorted.select_rows(&keep);
+        let mut hits = vec![0; keep.len()];
+        let gram = matmul(&sorted, u.t());
+        for (i, &size) in sizes.iter().enumerate() {
+            if let Some(k) = (0..keep.len()).find(|&k| keep[k] == i || gram[(i, k)] > SAME) {
+                hits[k] += size;
+            }
+        }
+        let agreement = self.agreement(&u, power, &[(0, self.half), (self.half, n)]);
+        Found { u, hits, agreement }
+    }
+
+    /// Least cosine among a direction and where it goes on each of the `parts` of the rows.
+    pub fn agreement(&self, u: &Mat, power: u32, parts: &[(usize, usize)]) -> Vec<f32> {
+        let moved: Vec<Mat> = parts
+            .iter()
+            .map(|&part| {
+                let mut v = u.clone();
+                climb(self.cloud, part, &mut v, power, HALF_STEPS);
+                v
+            })
+            .collect();
+        (0..u.rows())
+            .map(|i| {
+                let mut least = f32::INFINITY;
+                for (k, a) in moved.iter().enumerate() {
+                    least = least.min(dot(u.row(i), a.row(i)));
+                    for b in &moved[..k] {
+                        least = least.min(dot(a.row(i), b.row(i)));
+                    }
+                }
+                least
+            })
+            .collect()
+    }
+
+    fn keep(&self, found: Found, least: f32) -> Found {
+        let keep: Vec<usize> = (0..found.u.rows()).filter(|&i| found.agreement[i] > least).collect();
+        Found {
+            u: found.u.select_rows(&keep),
+            hits: keep.iter().map(|&i| found.hits[i]).collect(),
+            agreement: keep.iter().map(|&i| found.agreement[i]).collect(),
+        }
+    }
+
+    /// Weight of each row as a start: the square of what three steps of matching pursuit over `rays` leave of it.
+    fn unexplained(&self, rays: &Mat) -> Vec<f64> {
+        let y = &self.cloud.y;
+        let rows: Vec<usize> = (0..y.rows()).collect();
+        let chunks: Vec<Vec<f64>> = rows
+            .par_chunks(1024)
+            .map(|chunk| {
+                let mut left = y.select_rows(chunk);
+                let mut s = Mat::zeros(chunk.len(), rays.rows());
+                for _ in 0..3 {
+                    gemm(1.0, left.view(), rays.t(), 0.0, &mut s);
+                    for i in 0..chunk.len() {
+                        let Some((best, &height)) = s.row(i).iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1))
+                        else {
+                            continue;
+                        };
+                        if height > 0.0 {
+                            left.row_mut(i).iter_mut().zip(rays.row(best)).for_each(|(l, r)| *l -= height * r);
+                        }
+                    }
+                }
+                (0..chunk.len()).map(|i| f64::from(dot(left.row(i), left.row(i))).powi(2)).collect()
+            })
+            .collect();
+        chunks.concat()
+    }
+
+    /// Rows of half a and of half b that are closer to a ray than to any other, and their mean energy.
+    fn support(&self, rays: &Mat) -> (Vec<[usize; 2]>, Vec<f32>) {
+        let y = &self.cloud.y;
+        let rows: Vec<usize> = (0..y.rows()).collect();
+        let closest: Vec<Vec<usize>> = rows
+            .par_chunks(1024)
+            .map(|chunk| {
+                let mut s = Mat::zeros(chunk.len(), rays.rows());
+                gemm(1.0, y.rows_view(chunk[0], chunk[0] + chunk.len()), rays.t(), 0.0, &mut s);
+                (0..chunk.len()).map(|i| largest(s.row(i)).0).collect()
+            })
+            .collect();
+        let mut support = vec![[0; 2]; rays.rows()];
+        let mut energy = vec![0.0f32; rays.rows()];
+        for (row, ray) in closest.concat().into_iter().enumerate() {
+            support[ray][usize::from(row >= self.half)] += 1;
+            energy[ray] += self.cloud.energy[row];
+        }
+        for (e, s) in energy.iter_mut().zip(&support) {
+            *e /= (s[0] + s[1]).max(1) as f32;
+        }
+        (support, energy)
+    }
+
+    /// Positions of the rays that enough rows of both halves are closest to, other than the resting point, highest first.
+    fn with_rows(&self, rays: &Mat) -> Vec<usize> {
+        if rays.rows() == 0 {
+            return Vec::new();
+        }
+        let height = heights(self.cloud, rays, 9);
+        let (support, energy) = self.support(rays);
+        let mut order: Vec<usize> = (0..rays.rows())
+            .filter(|&i| support[i].iter().all(|&s| s >= LEAST_SUPPORT) && energy[i] >= RESTING)
+            .collect();
+        order.sort_by(|&i, &j| height[j].total_cmp(&height[i]));
+        order
+    }
+
+    /// Positions of the rays that have rows of their own and that no pair of stronger rays adds up to, strongest first.
+    fn without_mixtures(&self, rays: &Mat) -> Vec<usize> {
+        let order = self.with_rows(rays);
+        let (support, _) = self.support(rays);
+        let rows = |i: usize| (support[i][0] + support[i][1]) as f64;
+        let gram = matmul(rays, rays.t());
+        let mut kept: Vec<usize> = Vec::new();
+        for i in order {
+            let mut near = kept.clone();
+            near.sort_by(|&a, &b| gram[(i, b)].total_cmp(&gram[(i, a)]));
+            near.truncate(24);
+            let mixture = near.iter().enumerate().any(|(k, &a)| {
+                near[..k].iter().any(|&b| {
+                    let (p, q, h) = (gram[(i, a)], gram[(i, b)], gram[(a, b)]);
+                    let det = 1.0 - h * h;
+                    let (alpha, beta) = ((p - h * q) / det, (q - h * p) / det);
+                    let cos = (alpha * p + beta * q).max(0.0).sqrt();
+                    let few = rows(i) < FEW * rows(a).min(rows(b));
+                    det > 1e-4 && alpha > 0.1 && beta > 0.1 && (cos > MIXTURE || (few && cos > LOOSE_MIXTURE))
+                })
+            });
+            if !mixture {
+                kept.push(i);
+            }
+        }
+        kept
+    }
+}
+
+impl Rays {
+    pub fn none(rank: usize) -> Rays {
+        Rays::new(Mat::zeros(0, rank), &[], POWERS[0], SURE)
+    }
+
+    fn new(directions: Mat, hits: &[usize], power: u32, agreement: f32) -> Rays {
+        let gram = matmul(&directions, directions.t());
+        let n = directions.rows();
+        let mut line_of = vec![usize::MAX; n];
+        let mut lines = Vec::new();
+        for i in 0..n {
+            if line_of[i] == usize::MAX {
+                line_of[i] = lines.len();
+                for j in i + 1..n {
+                    if line_of[j] == usize::MAX && gram[(i, j)] < -SAME {
+                        line_of[j] = lines.len();
+                    }
+                }
+                lines.push(i);
+            }
+        }
+        let count = |n| hits.iter().filter(|&&h| h == n).count();
+        Rays {
+            directions,
+            lines,
+            line_of,
+            power,
+            agreement,
+            chosen: vec![(power, agreement)],
+            complete: false,
+            hit_once: count(1),
+            hit_twice: count(2),
+        }
+    }
+
+    /// One direction a line, `[lines, rank]`.
+    pub fn line_directions(&self) -> Mat {
+        self.directions.select_rows(&self.lines)
+    }
+}
+
+/// The first largest entry and where it is; `(0, −∞)` of nothing.
+fn largest(row: &[f32]) -> (usize, f32) {
+    row.iter().enumerate().fold((0, f32::NEG_INFINITY), |best, (j, &v)| if v > best.1 { (j, v) } else { best })
+}
+
+/// Agreement above which a maximum counts, given what a search among nothing reached.
+fn least_agreement(power: u32, nothing: &[f32]) -> f32 {
+    let reached = nothing.iter().copied().fold(0.0, f32::max);
+    let least = (reached + 0.3 * (1.0 - reached)).max(TOO_LITTLE);
+    // Sharp maxima move little when they are real; only the broad ones of low powers need the benefit of the doubt.
+    if power > 3 { least.max(SURE) } else { least.min(0.97) }
+}
+
+fn add(rays: &mut Mat, hits: &mut Vec<usize>, found: &Found) {
+    for i in 0..found.u.rows() {
+        let candidate = found.u.row(i);
+        match (0..rays.rows()).find(|&k| dot(rays.row(k), candidate) > SAME) {
+            Some(k) => hits[k] += found.hits[i],
+            None => {
+                let mut data = std::mem::take(rays).into_vec();
+                data.extend_from_slice(candidate);
+                *rays = Mat::from_vec(data.len() / candidate.len(), candidate.len(), data);
+                hits.push(found.hits[i]);
+            }
+        }
+    }
+}
+
+/// Energies with the top percent clipped, so that outliers don't take all the starts.
+fn clipped(energy: &[f32]) -> Vec<f64> {
+    let mut sorted = energy.to_vec();
+    sorted.sort_by(f32::total_cmp);
+    let top = sorted[(sorted.len() - 1) * 99 / 100];
+    energy.iter().map(|e| f64::from(e.min(top))).collect()
+}
+
+/// `n` positions drawn with replacement in proportion to `weights`.
+fn draw(weights: &[f64], n: usize, rng: &mut Rng) -> Vec<usize> {
+    let mut sums = Vec::with_capacity(weights.len());
+    let mut total = 0.0;
+    for w in weights {
+        total += w;
+        sums.push(total);
+    }
+    (0..n).map(|_| sums.partition_point(|&s| s < total * rng.uniform_f64()).min(weights.len() - 1)).collect()
+}

@@ -1,0 +1,9 @@
+//! The science of superlens: why are the neurons of a layer polysemantic?
+//!
+//! Layers only look down: `verdict` → `toy`, `sae` → `diagnose` → `report`.
+
+pub mod diagnose;
+pub mod report;
+pub mod sae;
+pub mod toy;
+pub mod verdict;

@@ -1,0 +1,123 @@
+//! [`Arch`]: a way to find a dictionary in activations. One file per architecture, one line in [`ARCHES`].
+
+use super::{Sae, baselines, ica, pca, topk};
+use std::ops::ControlFlow;
+use superlens_tensor::{Mat, Rng};
+
+/// Called now and then during a fit with the share that is done, 0 to 1. `Break` ends the fit with
+/// [`FitError::Stopped`].
+pub type Watch<'a> = dyn FnMut(f64) -> ControlFlow<()> + 'a;
+
+/// A way to decompose activations.
+pub trait Arch: Send + Sync {
+    /// The name on the command line and in files.
+    fn id(&self) -> &'static str;
+
+    /// Decomposes `x` `[rows, d_in]`. The same `x` and `rng` give the same bytes for any number of threads.
+    fn fit(&self, x: &Mat, rng: &Rng, watch: &mut Watch) -> Result<Sae, FitError>;
+}
+
+/// Why there is no decomposition.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FitError {
+    #[error("stopped before the fit was done")]
+    Stopped,
+    #[error("no activations to decompose: {rows} rows of {dims} columns; at least two rows and one column are needed")]
+    Empty { rows: usize, dims: usize },
+    #[error("not finite: {what}. Look for NaN, infinite or huge values (beyond 1e18) in the activations")]
+    NotFinite { what: &'static str },
+    #[error("no direction was found that both halves of the rows hold")]
+    NothingFound,
+    #[error("{name} = {value} makes no sense here; it must lie between {low} and {high}")]
+    Setting { name: &'static str, value: usize, low: usize, high: usize },
+}
+
+/// What the command line says of a dictionary's size. An architecture uses what concerns it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Latents. Decompositions that can have no more than `d_in` stop there.
+    pub d_sae: usize,
+    /// Active latents a row, where the architecture fixes them.
+    pub k: usize,
+}
+
+/// One architecture: its name, what it does, and how to make it with the usual settings.
+pub struct Entry {
+    pub id: &'static str,
+    pub about: &'static str,
+    pub build: fn(Size) -> Box<dyn Arch>,
+}
+
+/// Every architecture.
+pub const ARCHES: [Entry; 5] = [pca::ENTRY, ica::ENTRY, topk::ENTRY, baselines::NEURONS, baselines::RANDOM];
+
+/// The architecture called `id`, if there is one.
+pub fn find(id: &str) -> Option<&'static Entry> {
+    ARCHES.iter().find(|entry| entry.id == id)
+}
+
+/// The widest dictionary that is made here.
+pub(super) const MAX_LATENTS: usize = 1 << 24;
+
+/// Refuses activations that nothing can be said about.
+pub(super) fn check_input(x: &Mat) -> Result<(), FitError> {
+    match x.shape() {
+        (rows, dims) if rows < 2 || dims < 1 => Err(FitError::Empty { rows, dims }),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a setting outside `low..=high`.
+pub(super) fn check_setting(name: &'static str, value: usize, low: usize, high: usize) -> Result<(), FitError> {
+    if (low..=high).contains(&value) { Ok(()) } else { Err(FitError::Setting { name, value, low, high }) }
+}
+
+/// Reports progress; `Err` where the watcher breaks.
+pub(super) fn report(watch: &mut Watch, done: f64) -> Result<(), FitError> {
+    if watch(done).is_break() { Err(FitError::Stopped) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_entry_builds_what_it_says_and_fits() {
+        let mut rng = Rng::new(0).fork("arches");
+        let x = Mat::from_fn(300, 6, |_, _| rng.normal());
+        for entry in &ARCHES {
+            let arch = (entry.build)(Size { d_sae: 6, k: 2 });
+            assert_eq!(arch.id(), entry.id);
+            assert!(find(entry.id).is_some_and(|found| found.about == entry.about));
+            let sae = arch.fit(&x, &rng, &mut |_| ControlFlow::Continue(())).unwrap();
+            assert_eq!(sae.w_dec.shape(), (6, 6), "{}", entry.id);
+            assert!(sae.w_dec.data().iter().all(|w| w.is_finite()), "{}", entry.id);
+        }
+        let ids: std::collections::BTreeSet<_> = ARCHES.iter().map(|entry| entry.id).collect();
+        assert_eq!(ids.len(), ARCHES.len());
+        assert!(find("nonesuch").is_none());
+    }
+
+    #[test]
+    fn impossible_input_is_an_error_and_a_stop_is_obeyed() {
+        let rng = Rng::new(0);
+        let mut nan = Mat::zeros(40, 3);
+        nan[(7, 1)] = f32::NAN;
+        let noise = Mat::from_fn(40, 3, |i, j| ((i * 7 + j * 3) % 11) as f32);
+        for entry in &ARCHES {
+            let arch = (entry.build)(Size { d_sae: 3, k: 2 });
+            let fit = |x: &Mat, go: bool| {
+                let flow = if go { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
+                arch.fit(x, &rng, &mut |_| flow)
+            };
+            for x in [Mat::zeros(0, 3), Mat::zeros(1, 3), Mat::zeros(5, 0)] {
+                assert!(matches!(fit(&x, true), Err(FitError::Empty { .. })), "{} on {:?}", entry.id, x.shape());
+            }
+            fit(&Mat::zeros(40, 3), true).unwrap_or_else(|e| panic!("{} on constant columns: {e}", entry.id));
+            if entry.id != "neurons" {
+                assert!(matches!(fit(&nan, true), Err(FitError::NotFinite { .. })), "{}", entry.id);
+                assert_eq!(fit(&noise, false), Err(FitError::Stopped), "{}", entry.id);
+            }
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Decompositions of activations into latents, learned and classical, behind one inference form.
+//!
+//! Every [`Arch`] (principal and independent components, a TopK sparse autoencoder, baselines) ends in one [`Sae`]:
+//! everything downstream knows that struct alone. Latents are sparse; no dense `[rows, d_sae]` matrix outlives a block of
+//! rows.
+//!
+//! ```
+//! use std::ops::ControlFlow;
+//! use superlens::sae::{Size, find, metrics};
+//! use superlens_tensor::{Mat, Rng};
+//!
+//! let mut rng = Rng::new(0);
+//! let x = Mat::from_fn(200, 8, |_, j| rng.normal() * (j + 1) as f32);
+//! let pca = (find("pca").unwrap().build)(Size { d_sae: 6, k: 6 });
+//! let sae = pca.fit(&x, &rng, &mut |_done| ControlFlow::Continue(()))?;
+//! let metrics = metrics::evaluate(&sae, &x);
+//! assert!(metrics.fvu < 0.1 && metrics.l0 == 6.0);
+//! # Ok::<(), superlens::sae::FitError>(())
+//! ```
+
+mod arch;
+mod assignment;
+mod baselines;
+mod batches;
+pub mod files;
+mod ica;
+pub mod metrics;
+mod model;
+mod moments;
+mod pca;
+mod pursuit;
+mod topk;
+
+pub use arch::{ARCHES, Arch, Entry, FitError, Size, Watch, find};
+pub use assignment::assign;
+pub use baselines::{Neurons, Random};
+pub use ica::Ica;
+pub use model::{Activation, Encoder, Latents, Sae};
+pub use moments::Moments;
+pub use pca::Pca;
+pub use topk::TopK;

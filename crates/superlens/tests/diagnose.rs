@@ -1,0 +1,141 @@
+//! The diagnosis as a whole, on layers made here: right where the cause is known, silent where there is none.
+
+use std::ops::ControlFlow;
+use superlens::diagnose::{Basis, DiagnoseError, Diagnosis, Mechanism, Options, RayDictionary, Verdict, diagnose};
+use superlens::sae::{Arch, metrics::mmcs};
+use superlens_tensor::decomp::haar_rotation;
+use superlens_tensor::kernels::gemm::matmul;
+use superlens_tensor::{Mat, Rng};
+
+const ROWS: usize = 6000;
+
+fn unit_rows(n: usize, d: usize, rng: &mut Rng) -> Mat {
+    let mut w = Mat::from_fn(n, d, |_, _| rng.normal());
+    for i in 0..n {
+        let norm = w.row(i).iter().map(|v| v * v).sum::<f32>().sqrt();
+        w.row_mut(i).iter_mut().for_each(|v| *v /= norm);
+    }
+    w
+}
+
+/// Rows of features with density `p`, strengths uniform in [0, 1], and a little noise.
+fn layer(directions: &Mat, p: f64, rng: &mut Rng) -> Mat {
+    let features = Mat::from_fn(ROWS, directions.rows(), |_, _| if rng.chance(p) { rng.uniform() } else { 0.0 });
+    let mut x = matmul(&features, directions);
+    x.data_mut().iter_mut().for_each(|v| *v += 0.003 * rng.normal());
+    x
+}
+
+fn haar(d: usize, rng: &mut Rng) -> Mat {
+    Mat::from_vec(d, d, haar_rotation(d, rng).iter().map(|v| *v as f32).collect())
+}
+
+fn run(x: &Mat, basis: Basis) -> Diagnosis {
+    let options = Options { basis, seed: 0, null_draws: 99 };
+    diagnose(x, &options, &mut |_| ControlFlow::Continue(())).unwrap()
+}
+
+#[test]
+fn superposition_is_found_and_counted() {
+    let mut rng = Rng::new(1);
+    let w = unit_rows(30, 12, &mut rng);
+    let found = run(&layer(&w, 0.04, &mut rng), Basis::Unknown);
+    assert_eq!(found.layer.verdict, Verdict::Superposition, "{}", found.layer.because);
+    let count = found.layer.n_features.unwrap();
+    assert!((27..=33).contains(&count.estimate), "{count:?}");
+    assert!(count.low <= 30 && 30 <= count.high);
+    assert!(found.neurons.iter().any(|n| n.cause.as_deref() == Some("superposition")));
+}
+
+#[test]
+fn rotation_is_not_superposition_and_needs_a_basis() {
+    let mut rng = Rng::new(2);
+    let w = haar(12, &mut rng);
+    let x = layer(&w, 0.06, &mut rng);
+    let found = run(&x, Basis::Privileged);
+    assert_eq!((found.layer.verdict, found.layer.mechanism), (Verdict::Orthogonal, Some(Mechanism::Rotated)));
+    assert_eq!(found.layer.n_features.as_ref().unwrap().estimate, 12);
+    let found = run(&x, Basis::None);
+    assert_eq!((found.layer.verdict, found.layer.mechanism), (Verdict::Orthogonal, None));
+    assert!(found.neurons.is_empty() && found.layer.polysemantic_fraction.is_none());
+}
+
+#[test]
+fn aligned_features_are_monosemantic_and_dead_columns_are_named() {
+    let mut rng = Rng::new(3);
+    let identity = Mat::from_fn(12, 12, |i, j| f32::from(i == j));
+    let mut x = layer(&identity, 0.06, &mut rng);
+    for i in 0..ROWS {
+        x[(i, 5)] = 0.25;
+    }
+    let found = run(&x, Basis::Unknown);
+    assert_eq!(found.layer.verdict, Verdict::Monosemantic, "{}", found.layer.because);
+    assert_eq!(found.input.constant_columns, [5]);
+    assert!(!found.neurons[5].live && found.neurons[4].live && !found.neurons[4].polysemantic);
+}
+
+#[test]
+fn nothing_is_found_in_noise_or_in_few_rows() {
+    let mut rng = Rng::new(4);
+    let mix = unit_rows(12, 12, &mut rng);
+    let gaussian = matmul(&Mat::from_fn(ROWS, 12, |_, _| rng.normal()), &mix);
+    let mut heavy = gaussian.clone();
+    for i in 0..ROWS {
+        let scale = rng.normal().abs() + 0.1;
+        heavy.row_mut(i).iter_mut().for_each(|v| *v *= scale * scale);
+    }
+    let few = gaussian.select_rows(&(0..40).collect::<Vec<_>>());
+    for x in [gaussian, heavy, few] {
+        let found = run(&x, Basis::Unknown);
+        assert_eq!(found.layer.verdict, Verdict::Inconclusive, "{}", found.layer.because);
+    }
+}
+
+#[test]
+fn clusters_with_dense_variation_are_not_superposition() {
+    let mut rng = Rng::new(5);
+    for clusters in [8, 30] {
+        let centres = unit_rows(clusters, 12, &mut rng);
+        let x = Mat::from_fn(ROWS, 1, |_, _| rng.below(clusters) as f32);
+        let x = Mat::from_fn(ROWS, 12, |i, j| centres[(x[(i, 0)] as usize, j)] + 0.2 * rng.normal());
+        let found = run(&x, Basis::Unknown);
+        assert_ne!(found.layer.verdict, Verdict::Superposition, "{clusters} clusters: {}", found.layer.because);
+    }
+}
+
+#[test]
+fn the_answer_does_not_depend_on_the_number_of_threads() {
+    let mut rng = Rng::new(6);
+    let w = unit_rows(20, 10, &mut rng);
+    let x = layer(&w, 0.05, &mut rng);
+    let on = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| serde_json::to_string(&run(&x, Basis::Unknown)).unwrap())
+    };
+    assert_eq!(on(1), on(3));
+}
+
+#[test]
+fn what_cannot_be_diagnosed_is_an_error() {
+    let go = &mut |_| ControlFlow::Continue(());
+    let options = Options::default();
+    let mut x = Mat::from_fn(50, 3, |i, j| (i * j) as f32);
+    assert!(matches!(diagnose(&Mat::zeros(50, 3), &options, go), Err(DiagnoseError::TooSmall { varying: 0, .. })));
+    x[(7, 2)] = f32::NAN;
+    assert!(matches!(diagnose(&x, &options, go), Err(DiagnoseError::NotFinite { row: 7, column: 2, .. })));
+    let line = Mat::from_fn(50, 3, |i, _| i as f32);
+    assert!(matches!(diagnose(&line, &options, go), Err(DiagnoseError::OneDirection)));
+    let mut rng = Rng::new(7);
+    let noise = Mat::from_fn(900, 4, |_, _| rng.normal());
+    let stop = &mut |_| ControlFlow::Break(());
+    assert!(matches!(diagnose(&noise, &options, stop), Err(DiagnoseError::Stopped)));
+}
+
+#[test]
+fn the_dictionary_can_be_had_alone() {
+    let mut rng = Rng::new(8);
+    let w = unit_rows(24, 10, &mut rng);
+    let x = layer(&w, 0.04, &mut rng);
+    let sae = RayDictionary { k: 3 }.fit(&x, &Rng::new(0), &mut |_| ControlFlow::Continue(())).unwrap();
+    assert!(mmcs(&w, sae.dictionary()) > 0.95);
+}
