@@ -13,6 +13,7 @@ mod hypotheses;
 mod maxima;
 mod mixture;
 mod neurons;
+mod pruning;
 mod rays;
 mod rows;
 mod surrogate;

@@ -8,6 +8,7 @@
 use super::coding::residual;
 use super::complete::is_complete_code;
 use super::maxima::{Cloud, SAME, climb, distinct, heights, is_maximum};
+use super::pruning::{largest, with_rows, without_mixtures};
 use super::surrogate::gaussian_stream;
 use rayon::prelude::*;
 use std::ops::ControlFlow;
@@ -19,8 +20,6 @@ use superlens_tensor::{Mat, Rng};
 const POWERS: [u32; 5] = [2, 3, 5, 9, 15];
 /// How many of them are moments, blind to sums of independent features.
 const MOMENTS: usize = 2;
-/// Rows closest to a ray with less than this share of the mean energy: it is where rows rest when nothing is active.
-const RESTING: f32 = 0.2;
 /// Features of a sum at most (with the way from the mean to the resting point), and the share that may be left of it.
 const SUMMANDS: usize = 5;
 const SUM: f32 = 0.15;
@@ -41,14 +40,6 @@ const TOO_LITTLE: f32 = 0.6;
 /// Rounds of new starts after the first; they end when a round adds less than this share.
 const ROUNDS: usize = 8;
 const WORTH_A_ROUND: f64 = 0.02;
-/// A ray that is a positive mixture of two stronger ones up to this cosine is their co-activity, not a feature …
-const MIXTURE: f32 = 0.95;
-/// … and so is one up to this cosine on which few rows pile up, compared with either of the two.
-const LOOSE_MIXTURE: f32 = 0.8;
-const FEW: f64 = 0.15;
-/// Rows that must be closest to a ray, in each half, for it to be more than a chance row.
-const LEAST_SUPPORT: usize = 5;
-
 /// What was found.
 #[derive(Clone, Debug)]
 pub(super) struct Rays {
@@ -188,7 +179,7 @@ impl Search<'_> {
                 let found = self.climb_from(&mut stream, power, self.starts(), Some(&weights));
                 add(&mut rays, &mut hits, &self.keep(found, least));
             }
-            let keep = self.without_mixtures(&rays);
+            let keep = without_mixtures(self, &rays);
             rays = rays.select_rows(&keep);
             hits = keep.iter().map(|&i| hits[i]).collect();
             progress((round + 1) as f64 / ROUNDS as f64)?;
@@ -198,7 +189,7 @@ impl Search<'_> {
         }
         let (power, least) = chosen[0];
         self.add_opposites(&mut rays, &mut hits, power, least);
-        let keep = self.with_rows(&rays);
+        let keep = with_rows(self, &rays);
         let hits = keep.iter().map(|&i| hits[i]).collect();
         ControlFlow::Continue((rays.select_rows(&keep), hits))
     }
@@ -345,72 +336,6 @@ impl Search<'_> {
             .collect();
         chunks.concat()
     }
-
-    /// Rows of half a and of half b that are closer to a ray than to any other, and their mean energy.
-    fn support(&self, rays: &Mat) -> (Vec<[usize; 2]>, Vec<f32>) {
-        let y = &self.cloud.y;
-        let rows: Vec<usize> = (0..y.rows()).collect();
-        let closest: Vec<Vec<usize>> = rows
-            .par_chunks(1024)
-            .map(|chunk| {
-                let mut s = Mat::zeros(chunk.len(), rays.rows());
-                gemm(1.0, y.rows_view(chunk[0], chunk[0] + chunk.len()), rays.t(), 0.0, &mut s);
-                (0..chunk.len()).map(|i| largest(s.row(i)).0).collect()
-            })
-            .collect();
-        let mut support = vec![[0; 2]; rays.rows()];
-        let mut energy = vec![0.0f32; rays.rows()];
-        for (row, ray) in closest.concat().into_iter().enumerate() {
-            support[ray][usize::from(row >= self.half)] += 1;
-            energy[ray] += self.cloud.energy[row];
-        }
-        for (e, s) in energy.iter_mut().zip(&support) {
-            *e /= (s[0] + s[1]).max(1) as f32;
-        }
-        (support, energy)
-    }
-
-    /// Positions of the rays that enough rows of both halves are closest to, other than the resting point, highest first.
-    fn with_rows(&self, rays: &Mat) -> Vec<usize> {
-        if rays.rows() == 0 {
-            return Vec::new();
-        }
-        let height = heights(self.cloud, rays, 9);
-        let (support, energy) = self.support(rays);
-        let mut order: Vec<usize> = (0..rays.rows())
-            .filter(|&i| support[i].iter().all(|&s| s >= LEAST_SUPPORT) && energy[i] >= RESTING)
-            .collect();
-        order.sort_by(|&i, &j| height[j].total_cmp(&height[i]));
-        order
-    }
-
-    /// Positions of the rays that have rows of their own and that no pair of stronger rays adds up to, strongest first.
-    fn without_mixtures(&self, rays: &Mat) -> Vec<usize> {
-        let order = self.with_rows(rays);
-        let (support, _) = self.support(rays);
-        let rows = |i: usize| (support[i][0] + support[i][1]) as f64;
-        let gram = matmul(rays, rays.t());
-        let mut kept: Vec<usize> = Vec::new();
-        for i in order {
-            let mut near = kept.clone();
-            near.sort_by(|&a, &b| gram[(i, b)].total_cmp(&gram[(i, a)]));
-            near.truncate(24);
-            let mixture = near.iter().enumerate().any(|(k, &a)| {
-                near[..k].iter().any(|&b| {
-                    let (p, q, h) = (gram[(i, a)], gram[(i, b)], gram[(a, b)]);
-                    let det = 1.0 - h * h;
-                    let (alpha, beta) = ((p - h * q) / det, (q - h * p) / det);
-                    let cos = (alpha * p + beta * q).max(0.0).sqrt();
-                    let few = rows(i) < FEW * rows(a).min(rows(b));
-                    det > 1e-4 && alpha > 0.1 && beta > 0.1 && (cos > MIXTURE || (few && cos > LOOSE_MIXTURE))
-                })
-            });
-            if !mixture {
-                kept.push(i);
-            }
-        }
-        kept
-    }
 }
 
 impl Rays {
@@ -454,11 +379,6 @@ impl Rays {
     }
 }
 
-/// The first largest entry and where it is; `(0, −∞)` of nothing.
-fn largest(row: &[f32]) -> (usize, f32) {
-    row.iter().enumerate().fold((0, f32::NEG_INFINITY), |best, (j, &v)| if v > best.1 { (j, v) } else { best })
-}
-
 /// Agreement above which a maximum counts, given what a search among nothing reached.
 fn least_agreement(power: u32, nothing: &[f32]) -> f32 {
     let reached = nothing.iter().copied().fold(0.0, f32::max);
@@ -499,4 +419,24 @@ fn draw(weights: &[f64], n: usize, rng: &mut Rng) -> Vec<usize> {
         sums.push(total);
     }
     (0..n).map(|_| sums.partition_point(|&s| s < total * rng.uniform_f64()).min(weights.len() - 1)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A search that keeps nothing must end with nothing, also where it is repeated with an agreement nobody reaches.
+    #[test]
+    fn finding_nothing_is_no_rays() {
+        let mut rng = Rng::new(7);
+        let white = Mat::from_fn(2000, 6, |_, _| rng.normal());
+        let cloud = Cloud::new(&white);
+        let search = Search { cloud: &cloud, half: 1000, white: &white, rho: &[0.0; 6] };
+        let mut wanted = Rays::none(6);
+        wanted.chosen = vec![(15, 2.0), (3, 2.0)];
+        let found = search.again(&wanted, &rng);
+        assert_eq!((found.directions.shape(), found.lines.len()), ((0, 6), 0));
+        assert!(with_rows(&search, &found.directions).is_empty());
+        assert!(without_mixtures(&search, &found.directions).is_empty());
+    }
 }
