@@ -145,3 +145,16 @@ pub struct FvuPoint {
     /// Rows of the same lengths without direction (the radial null), coded with all atoms found.
     pub gaussian: f64,
 }
+
+/// A whole number with a comma between thousands: `12,500`.
+pub fn thousands(n: usize) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(c);
+    }
+    out
+}

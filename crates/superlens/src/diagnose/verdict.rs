@@ -1,6 +1,6 @@
 //! From the evidence to a verdict in words.
 
-use super::finding::{Alternative, Count, Hypothesis, Layer, Neuron};
+use super::finding::{Alternative, Count, Hypothesis, Layer, Neuron, thousands};
 use super::hypotheses::{ALIGNED, GAIN};
 use crate::verdict::{Basis, Mechanism, Verdict};
 
@@ -138,7 +138,12 @@ fn answer(f: &Facts) -> Answer {
 
 /// No more features than fit: aligned with the neurons, or not.
 fn complete(f: &Facts, count: &Count, crowding: f64) -> Answer {
-    let fit = format!("{} features in {} dimensions", count.estimate, f.rank);
+    // Redundant neurons leave room for more features than there are dimensions in use.
+    let fit = if count.estimate <= f.rank || f.basis == Basis::None {
+        format!("{} features in {} dimensions", count.estimate, f.rank)
+    } else {
+        format!("{} features in {} neurons", count.estimate, f.live)
+    };
     // Close to the limit of room, superposition is the rival.
     let crowded = crowding > 1.0;
     let doubt = if crowded { 0.8 } else { 1.0 };
@@ -186,7 +191,10 @@ fn sure(least: f64, margin: f64) -> f64 {
 fn would_settle(f: &Facts, answer: &Answer) -> Vec<String> {
     let mut out = Vec::new();
     if !f.adequacy.supports {
-        out.push(format!("more rows: at least {:.0} that don't repeat one another", f.adequacy.null_high));
+        out.push(format!(
+            "more rows: at least {} that don't repeat one another",
+            thousands(f.adequacy.null_high as usize)
+        ));
         return out;
     }
     if f.count.as_ref().is_some_and(|c| c.lower_bound) {

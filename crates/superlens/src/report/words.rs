@@ -1,5 +1,6 @@
 //! Numbers and verdicts as a reader wants them: few digits, thousands apart, certainty in words.
 
+pub use crate::diagnose::thousands as count;
 use crate::diagnose::{Basis, Mechanism, Verdict};
 
 /// Replaces control characters, which neither XML nor a terminal can carry, by U+FFFD.
@@ -22,19 +23,6 @@ pub fn slug(text: &str) -> String {
     }
     let out = out.trim_end_matches('-');
     if out.is_empty() { "unnamed".to_owned() } else { out.to_owned() }
-}
-
-/// A whole number with a comma between thousands: `12,500`.
-pub fn count(n: usize) -> String {
-    let digits = n.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(c);
-    }
-    out
 }
 
 /// `1 feature`, `2 features`.

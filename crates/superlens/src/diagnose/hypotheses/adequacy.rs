@@ -1,6 +1,6 @@
 //! Are there enough rows to speak at all?
 
-use crate::diagnose::finding::Hypothesis;
+use crate::diagnose::finding::{Hypothesis, thousands};
 
 /// Rows below which nothing is claimed, for `rank` dimensions.
 ///
@@ -15,15 +15,16 @@ pub(in crate::diagnose) fn adequacy(effective: f64, rows: usize, rank: usize) ->
     let required = required_rows(rank);
     let supports = effective >= required;
     let repeats = if effective < 0.9 * rows as f64 {
-        format!(" (of {rows}: neighbouring rows repeat one another)")
+        format!(" (of {}: neighbouring rows repeat one another)", thousands(rows))
     } else {
         String::new()
     };
-    let says = if supports {
-        format!("{effective:.0} effective rows{repeats} are enough for {rank} dimensions; {required:.0} are needed.")
-    } else {
-        format!("{effective:.0} effective rows{repeats} are too few for {rank} dimensions; {required:.0} are needed.")
-    };
+    let enough = if supports { "enough" } else { "too few" };
+    let says = format!(
+        "{} effective rows{repeats} are {enough} for {rank} dimensions; {} are needed.",
+        thousands(effective.round() as usize),
+        thousands(required as usize)
+    );
     Hypothesis {
         id: "adequacy".into(),
         measures: "effective rows, N (1 − ρ) / (1 + ρ) with ρ the mean lag-1 autocorrelation".into(),
