@@ -140,6 +140,19 @@ def first_mlp_hidden(ids, embedding, layer):
     return gate / (1.0 + np.exp(-gate)) * up
 
 
+def token_identity_only(hidden, ids, seed=0):
+    """The same layer if it knew nothing but the current token: each row its token's mean, plus Gaussian noise of the
+    covariance within tokens. What is still found here is a lookup of tokens; what isn't needs the context."""
+    counts = np.maximum(np.bincount(ids), 1)
+    means = np.zeros((len(counts), hidden.shape[1]))
+    np.add.at(means, ids, hidden)
+    means /= counts[:, None]
+    within = hidden - means[ids]
+    noise = np.random.default_rng(seed).multivariate_normal(np.zeros(hidden.shape[1]), np.cov(within.T), len(hidden))
+    print(f"the current token explains {1 - within.var(axis=0).sum() / hidden.var(axis=0).sum():.0%} of the variance")
+    return (means[ids] + noise).astype(np.float32)
+
+
 def load_model(path):
     """The embedding [512, 64] and layer 0's weights by short name, as f64."""
     tensors = load_file(path)
@@ -168,6 +181,7 @@ def main():
     parser.add_argument("--model-dir", type=pathlib.Path, required=True, help="folder of stories260K")
     parser.add_argument("--out", type=pathlib.Path, required=True, help=".npy file to write, [tokens, 172] f32")
     parser.add_argument("--max-tokens", type=int, default=20_000, help="tokens used of each text (default 20000)")
+    parser.add_argument("--control", type=pathlib.Path, help="also write the layer as if it knew only the current token")
     parser.add_argument("texts", type=pathlib.Path, nargs="+", metavar="TEXT", help="UTF-8 text files")
     args = parser.parse_args()
 
@@ -175,16 +189,19 @@ def main():
     model = load_model(args.model_dir / "hf" / "model.safetensors")
     check(args.model_dir, pieces, model)
 
-    rows = []
+    rows, tokens = [], []
     for path in args.texts:
         before = sum(map(len, rows))
         for ids in windows(path.read_text(encoding="utf-8"), pieces, args.max_tokens):
             # Nothing precedes BOS, so its row is the same in every window: a copy, not a sample.
             rows.append(first_mlp_hidden(ids, *model)[1:].astype(np.float32))
+            tokens.append(ids[1:])
         print(f"{path.name}: {sum(map(len, rows)) - before} tokens")
     hidden = np.concatenate(rows)
     np.save(args.out, hidden)
     print(f"{args.out}: {hidden.shape[0]} x {hidden.shape[1]}")
+    if args.control:
+        np.save(args.control, token_identity_only(hidden, np.concatenate(tokens)))
 
 
 if __name__ == "__main__":

@@ -111,7 +111,8 @@ fn answer(f: &Facts) -> Answer {
         return inconclusive(0.8, f.mixture.says.clone(), superposed);
     }
     if n >= EXCESS * room && f.overcomplete.supports {
-        let margin = (n / (EXCESS * room)).min((f.overcomplete.statistic / GAIN).max(1.05));
+        let gain = if f.overcomplete.null_draws > 0 { f.overcomplete.statistic / GAIN } else { 1.0 };
+        let margin = (n / (EXCESS * room)).min(gain.max(1.05));
         let least = if count.lower_bound { "at least " } else { "" };
         return Answer {
             verdict: Verdict::Superposition,
@@ -132,6 +133,13 @@ fn answer(f: &Facts) -> Answer {
             count.estimate
         );
         return inconclusive(0.7, because, rotated);
+    }
+    if !f.complete_code && count.lower_bound && count.high as f64 > EXCESS * room {
+        let because = format!(
+            "At least {} directions stand out, and more rows would show more: whether they fit in {room} dimensions is open.",
+            count.estimate
+        );
+        return inconclusive(0.7, because, superposed);
     }
     complete(f, count, n / room)
 }

@@ -25,12 +25,14 @@ const ROWS: usize = 600;
 const TOGETHER: f64 = 0.5;
 /// Directions that are high in a row on average, by the thresholds of [`together`].
 const HIGH_A_ROW: f64 = 0.5;
+const ID: &str = "sparse_code";
 const MEASURES: &str = "share of the rest left by three more directions once a row's strongest is taken off, held out";
 
-/// The rest of each row against a Gaussian rest of the same covariance and lengths.
+/// The rest of each row against a Gaussian rest of the same covariance and lengths; or a rule, where that test can't see
+/// the code: a one-hot code has no rest, and a dense one no few directions that explain it.
 pub(in crate::diagnose) fn codes(e: &Evidence) -> Hypothesis {
     if e.rays.lines.len() < 3 {
-        return untested("sparse_code", MEASURES, "Fewer than three directions: there is no code to test.");
+        return untested(ID, MEASURES, "Fewer than three directions: there is no code to test.");
     }
     let dictionary = &e.rays.directions;
     let rows = e.held_out.select_rows(&(0..e.held_out.rows().min(ROWS)).collect::<Vec<_>>());
@@ -38,7 +40,7 @@ pub(in crate::diagnose) fn codes(e: &Evidence) -> Hypothesis {
     let first = fvu(dictionary, &rows, 1);
     let statistic = fvu(dictionary, &rows, ACTIVE) / first.max(1e-9);
     let Some(cloud) = Whitening::fit(&rest) else {
-        return untested("sparse_code", MEASURES, "One direction a row leaves nothing to test.");
+        return untested(ID, MEASURES, "One direction a row leaves nothing to test.");
     };
     let stream = e.rng.fork("codes");
     let draws = (0..e.draws)
@@ -48,30 +50,57 @@ pub(in crate::diagnose) fn codes(e: &Evidence) -> Hypothesis {
         })
         .collect();
     let null = against(statistic, draws, Side::Small);
-    let one_hot = first <= ONE_HOT;
     let structured = null.p <= 0.01 && statistic <= STRUCTURED * null.mean;
+    if first <= ONE_HOT {
+        let says = format!(
+            "One direction a row leaves only {:.0} % unexplained: the code is close to one-hot. Clusters without variation inside look the same.",
+            100.0 * first
+        );
+        return rule(
+            "share of the rows that their strongest direction leaves unexplained, held out",
+            first,
+            ONE_HOT,
+            says,
+        );
+    }
     let together = together(e.held_out, &e.rays.line_directions());
-    let supports = one_hot || structured || together >= TOGETHER;
+    if !structured && together >= TOGETHER {
+        let says = format!(
+            "Several directions are active in a row: two or more are high together in {:.0} % as many rows as if they were independent, where clusters would exclude one another.",
+            100.0 * together
+        );
+        let measures = "rows where two directions are high, over those expected of independent directions, held out";
+        return rule(measures, together, TOGETHER, says);
+    }
+    let [left, cloud] = [statistic, null.mean].map(|share| 100.0 * share);
     Hypothesis {
-        id: "sparse_code".into(),
+        id: ID.into(),
         measures: MEASURES.into(),
         statistic,
         null_mean: null.mean,
         null_high: null.edge,
         null_draws: null.draws.len(),
         p_value: null.p,
-        supports,
-        says: if one_hot {
-            format!("One direction a row leaves only {:.0} % unexplained: the code is close to one-hot.", 100.0 * first)
-        } else if supports && !structured {
-            format!("Several directions are active in a row: two or more are high together in {:.0} % as many rows as if they were independent, where clusters would exclude one another.", 100.0 * together)
-        } else if supports {
-            format!("Rows are sums of several directions: three more leave {:.0} % of what the first left, where a cloud would keep {:.0} %.", 100.0 * statistic, 100.0 * null.mean)
+        supports: structured,
+        says: if structured {
+            format!("Rows are sums of several directions: three more leave {left:.0} % of what the first left, where a cloud would keep {cloud:.0} %.")
         } else {
-            format!("Rows are not sums of these directions: once the strongest is taken off, three more leave {:.0} % of the rest, as they would of a dense cloud ({:.0} %).", 100.0 * statistic, 100.0 * null.mean)
+            format!("Rows are not sums of these directions: once the strongest is taken off, three more leave {left:.0} % of the rest, as they would of a dense cloud ({cloud:.0} %).")
         },
         null: "dense rest: each row keeps its strongest direction, and its rest becomes Gaussian with the same covariance and length".into(),
         draws: null.draws,
+    }
+}
+
+/// A code that shows by one number.
+fn rule(measures: &str, statistic: f64, limit: f64, says: String) -> Hypothesis {
+    Hypothesis {
+        statistic,
+        null_mean: limit,
+        null_high: limit,
+        supports: true,
+        null: "none: a rule".into(),
+        ..untested(ID, measures, &says)
     }
 }
 

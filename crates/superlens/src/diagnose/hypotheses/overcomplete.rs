@@ -18,6 +18,9 @@ const TIMES_MIXTURE: f64 = 3.0;
 const ACTIVE: [usize; 2] = [2, 4];
 /// Rows coded per draw of the null.
 const ROWS_A_DRAW: usize = 600;
+/// Less unexplained than this is rounding.
+const ROUNDING: f64 = 1e-6;
+const ID: &str = "superposition";
 const MEASURES: &str = "unexplained variance of the best complete dictionary over that of all directions, held out";
 
 /// The gain of the excess directions, against as many random ones in their place; or their number, against what the mixture
@@ -29,14 +32,14 @@ pub(in crate::diagnose) fn overcomplete(e: &Evidence, mixture: &Hypothesis) -> H
             0 => "No features were found that could be too many.".to_string(),
             n => format!("{n} features fit into {rank} dimensions."),
         };
-        return untested("superposition", MEASURES, &says);
+        return untested(ID, MEASURES, &says);
     }
     let best = best_complete(e);
     let complete = e.rays.directions.select_rows(&best);
     let rows = e.held_out.select_rows(&(0..e.held_out.rows().min(ROWS_A_DRAW)).collect::<Vec<_>>());
-    let alone: Vec<f64> = ACTIVE.iter().map(|&k| fvu(&complete, &rows, k)).collect();
+    let alone: Vec<f64> = ACTIVE.iter().map(|&k| fvu(&complete, &rows, k).max(ROUNDING)).collect();
     let gain = |all: &Mat| {
-        let ratios = ACTIVE.iter().zip(&alone).map(|(&k, alone)| alone / fvu(all, &rows, k).max(1e-9));
+        let ratios = ACTIVE.iter().zip(&alone).map(|(&k, alone)| alone / fvu(all, &rows, k).max(ROUNDING));
         ratios.fold(0.0, f64::max)
     };
     let statistic = gain(&e.rays.directions);
@@ -46,21 +49,33 @@ pub(in crate::diagnose) fn overcomplete(e: &Evidence, mixture: &Hypothesis) -> H
     let null = against(statistic, draws, Side::Large);
     let clear = statistic >= GAIN || statistic - 1.0 >= TIMES_RANDOM * (null.mean - 1.0);
     let gains = null.p <= 0.01 && clear;
-    let drawn = mixture.null_draws > 0;
-    let crowded = e.rays.lines.len() as f64 >= CROWDED * rank as f64;
-    let many = drawn && crowded && mixture.statistic >= TIMES_MIXTURE * mixture.null_mean;
-    let supports = gains || many;
     let n = e.rays.lines.len();
+    let least = (CROWDED * rank as f64).max(TIMES_MIXTURE * mixture.null_mean);
+    if !gains && mixture.null_draws > 0 && mixture.statistic >= least {
+        let says = format!(
+            "{n} directions are found in {rank} dimensions, {:.1} times as many as a mixture of Gaussians shows. Too many are on at once for a short code to tell how many are needed; their number speaks.",
+            n as f64 / mixture.null_mean.max(1.0)
+        );
+        return Hypothesis {
+            statistic: n as f64,
+            null_mean: least,
+            null_high: least,
+            supports: true,
+            null: "none: a rule, 1.5 times the dimensions and three times the directions of a mixture of Gaussians"
+                .into(),
+            ..untested(ID, "directions found by the search", &says)
+        };
+    }
     Hypothesis {
-        id: "superposition".into(),
+        id: ID.into(),
         measures: MEASURES.into(),
         statistic,
         null_mean: null.mean,
         null_high: null.edge,
         null_draws: null.draws.len(),
         p_value: null.p,
-        supports,
-        says: if supports {
+        supports: gains,
+        says: if gains {
             format!(
                 "{n} sparse features are found in {rank} dimensions; held to the best {rank} of them, {statistic:.1} times as much of the held-out rows stays unexplained."
             )
