@@ -11,6 +11,11 @@ pub fn clean(text: &str) -> String {
     text.chars().map(printable).collect()
 }
 
+/// [`clean`] text for a page, where a number and its per cent sign stay on one line.
+pub fn prose(text: &str) -> String {
+    clean(text).replace(" %", "\u{a0}%")
+}
+
 /// A name that is safe in a file name and in an `id`: lower-case letters, digits and single dashes, never empty.
 pub fn slug(text: &str) -> String {
     let mut out = String::new();

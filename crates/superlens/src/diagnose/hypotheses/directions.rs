@@ -22,6 +22,10 @@ pub(in crate::diagnose) fn directions(e: &Evidence) -> Hypothesis {
     let null = against(statistic, draws, Side::Large);
     let supports = null.p <= 0.01;
     let n = e.rays.lines.len();
+    let times = match statistic / null.mean.max(1e-300) {
+        times if times < 1e4 => format!("{times:.1} times as high as"),
+        _ => "more than ten thousand times as high as".into(),
+    };
     Hypothesis {
         id: "directions".into(),
         measures: MEASURES.into(),
@@ -32,7 +36,7 @@ pub(in crate::diagnose) fn directions(e: &Evidence) -> Hypothesis {
         p_value: null.p,
         supports,
         says: if supports {
-            format!("Rows that the search never saw pile up along the {n} directions found: {:.1} times as high as rows without direction.", statistic / null.mean.max(1e-300))
+            format!("Rows that the search never saw pile up along the {n} directions found: {times} rows without direction.")
         } else {
             format!("Rows that the search never saw do not pile up along the {n} directions found.")
         },

@@ -9,7 +9,7 @@ use crate::{
         figures::Figures,
         grounds::{Grounds, no_features},
         svg::Figure,
-        words::{self, clean},
+        words::{self, clean, prose},
     },
 };
 
@@ -36,7 +36,7 @@ pub fn hypotheses(diagnosis: &Diagnosis, figures: &Figures, scope: &str) -> Mark
                             h3 { "Not tested" }
                             ul {
                                 @for h in diagnosis.hypotheses.iter().filter(|h| untested(h)) {
-                                    li { b { (words::title(&h.id)) } ": " (clean(&h.says)) }
+                                    li { b { (words::title(&h.id)) } ": " (prose(&h.says)) }
                                 }
                             }
                         }
@@ -57,7 +57,7 @@ fn one(h: &Hypothesis, figure: Option<&Figure>, scope: &str) -> Markup {
         article.hypothesis {
             div {
                 h3 { (words::title(&h.id)) " " (badge(h)) }
-                p.says { (clean(&h.says)) }
+                p.says { (prose(&h.says)) }
                 @if Grounds::of(h) != Grounds::Nothing {
                     dl.pairs {
                         dt { "Measures" } dd { (clean(&h.measures)) }

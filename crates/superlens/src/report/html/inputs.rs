@@ -6,7 +6,7 @@ use crate::{
     diagnose::{Basis, Diagnosis},
     report::{
         Source,
-        words::{self, clean},
+        words::{self, clean, prose},
     },
 };
 
@@ -17,7 +17,7 @@ pub fn cannot_tell(diagnosis: &Diagnosis) -> Markup {
             @if diagnosis.cannot_tell.is_empty() {
                 p { "Nothing in particular stands out for this input." }
             } @else {
-                ul { @for line in &diagnosis.cannot_tell { li { (clean(line)) } } }
+                ul { @for line in &diagnosis.cannot_tell { li { (prose(line)) } } }
             }
         }
     }

@@ -14,7 +14,7 @@ use super::{
     demo::Case,
     figures::Figures,
     svg::{self, Figure},
-    words::{self, clean},
+    words::{self, clean, prose},
 };
 use crate::diagnose::Diagnosis;
 
@@ -100,7 +100,7 @@ fn picture(figure: &Figure, scope: &str) -> Markup {
     html! {
         figure {
             (figure.inline(scope))
-            figcaption { (clean(&figure.caption)) }
+            figcaption { (prose(&figure.caption)) }
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     report::{
         figures::Figures,
         grounds::no_features,
-        words::{self, clean},
+        words::{self, prose},
     },
 };
 
@@ -19,9 +19,9 @@ pub fn hero(diagnosis: &Diagnosis, figures: &Figures, scope: &str, level: u8) ->
         section.hero {
             div.answer {
                 p class={ "chip " (layer.verdict.id()) } { (words::verdict(layer.verdict, layer.mechanism)) }
-                @if level == 1 { h1 { (clean(&layer.says)) } } @else { h3.says { (clean(&layer.says)) } }
+                @if level == 1 { h1 { (prose(&layer.says)) } } @else { h3.says { (prose(&layer.says)) } }
                 (sure(layer))
-                p.because { (clean(&layer.because)) }
+                p.because { (prose(&layer.because)) }
                 p.meaning { (words::meaning(layer.verdict, layer.basis)) }
                 (facts(diagnosis))
             }
@@ -115,7 +115,7 @@ pub fn alternatives(diagnosis: &Diagnosis) -> Markup {
                 @if layer.would_settle.is_empty() {
                     p { "Nothing that superlens could name: more rows of the same kind would only narrow the numbers." }
                 } @else {
-                    ul { @for line in &layer.would_settle { li { (clean(line)) } } }
+                    ul { @for line in &layer.would_settle { li { (prose(line)) } } }
                 }
             }
         }
