@@ -32,23 +32,26 @@ pub fn adam_step(w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], c: Adam
         v.len()
     );
     assert!(c.t > 0, "Adam counts its steps from 1");
+    (w.par_chunks_mut(CHUNK))
+        .zip(g.par_chunks(CHUNK))
+        .zip(m.par_chunks_mut(CHUNK))
+        .zip(v.par_chunks_mut(CHUNK))
+        .for_each(|(((w, g), m), v)| adam_step_here(w, g, m, v, c));
+}
+
+/// [`adam_step`] on the calling thread alone, for models so small that handing out work would cost more.
+pub fn adam_step_here(w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], c: AdamStep) {
     // The corrections are near 0 or 1 and cancel badly in f32; per weight only products and one root are left.
     let lr = (c.lr / (1.0 - c.beta1.powf(c.t as f64))) as f32;
     let unbias = (1.0 / (1.0 - c.beta2.powf(c.t as f64)).sqrt()) as f32;
     let keep = (1.0 - c.lr * c.weight_decay) as f32;
     let (b1, b2, eps) = (c.beta1 as f32, c.beta2 as f32, c.eps as f32);
     let (n1, n2) = ((1.0 - c.beta1) as f32, (1.0 - c.beta2) as f32);
-    (w.par_chunks_mut(CHUNK))
-        .zip(g.par_chunks(CHUNK))
-        .zip(m.par_chunks_mut(CHUNK))
-        .zip(v.par_chunks_mut(CHUNK))
-        .for_each(|(((w, g), m), v)| {
-            for (((w, &g), m), v) in w.iter_mut().zip(g).zip(m).zip(v) {
-                *m = b1 * *m + n1 * g;
-                *v = b2 * *v + n2 * g * g;
-                *w = keep * *w - lr * *m / (v.sqrt() * unbias + eps);
-            }
-        });
+    for (((w, &g), m), v) in w.iter_mut().zip(g).zip(m).zip(v) {
+        *m = b1 * *m + n1 * g;
+        *v = b2 * *v + n2 * g * g;
+        *w = keep * *w - lr * *m / (v.sqrt() * unbias + eps);
+    }
 }
 
 /// `Σ x²` in `f64`, partial sums of fixed length added in order.

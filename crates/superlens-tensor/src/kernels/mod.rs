@@ -2,6 +2,9 @@
 
 pub mod adam;
 pub mod gemm;
+pub mod lanes;
 pub mod pointwise;
+pub mod random;
 pub mod sparse;
+pub mod tied;
 pub mod topk;

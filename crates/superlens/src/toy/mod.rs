@@ -4,6 +4,8 @@
 
 pub mod data;
 pub mod demo;
+pub mod fused;
+pub mod lab;
 pub mod noise;
 pub mod relu_hidden;
 pub mod relu_output;

@@ -1,0 +1,389 @@
+//! Small products over many rows that lie in SIMD lanes.
+//!
+//! A [`Lanes`] matrix is stored one variable after the other, each with all its rows side by side, so that a kernel
+//! works on 16 rows at a time whatever the number of variables: products too small for a general matrix kernel run at
+//! the speed of the machine. Groups of 16 rows in which a variable is zero throughout are known and skipped.
+
+use pulp::{Simd, WithSimd};
+
+/// Rows in a group: the unit of work and of what is skipped.
+pub const GROUP: usize = 16;
+/// Groups at most, so that a variable's groups fit into one mask.
+pub const MAX_GROUPS: usize = 64;
+
+/// Sixteen rows of a variable, on a cache line of their own.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+pub struct Group(pub [f32; GROUP]);
+
+impl Group {
+    pub const ZERO: Group = Group([0.0; GROUP]);
+}
+
+/// `[vars, rows]` with the rows of one variable side by side.
+#[derive(Clone, Debug)]
+pub struct Lanes {
+    vars: usize,
+    groups: usize,
+    data: Vec<Group>,
+    /// Bit `g` of `on[v]`: variable `v` is not zero throughout group `g`. What is not on holds zeros.
+    on: Vec<u64>,
+}
+
+impl Lanes {
+    /// Zeros. Panics if there are more than [`MAX_GROUPS`] groups.
+    pub fn zeros(vars: usize, groups: usize) -> Self {
+        assert!(groups <= MAX_GROUPS, "{groups} groups of rows, at most {MAX_GROUPS}");
+        Lanes { vars, groups, data: vec![Group::ZERO; vars * groups], on: vec![0; vars] }
+    }
+
+    pub fn vars(&self) -> usize {
+        self.vars
+    }
+
+    pub fn groups(&self) -> usize {
+        self.groups
+    }
+
+    /// The 16 rows of group `g` of variable `v`.
+    #[inline(always)]
+    pub fn group(&self, v: usize, g: usize) -> &[f32; GROUP] {
+        &self.data[v * self.groups + g].0
+    }
+
+    /// The same to write; call [`mark`](Self::mark) for groups that are no longer zero throughout.
+    #[inline(always)]
+    pub fn group_mut(&mut self, v: usize, g: usize) -> &mut [f32; GROUP] {
+        &mut self.data[v * self.groups + g].0
+    }
+
+    /// All groups of variable `v`.
+    #[inline(always)]
+    pub fn row(&self, v: usize) -> &[Group] {
+        &self.data[v * self.groups..(v + 1) * self.groups]
+    }
+
+    pub fn value(&self, v: usize, row: usize) -> f32 {
+        self.group(v, row / GROUP)[row % GROUP]
+    }
+
+    /// Writes one value.
+    #[inline(always)]
+    pub fn set(&mut self, v: usize, row: usize, value: f32) {
+        self.group_mut(v, row / GROUP)[row % GROUP] = value;
+        self.on[v] |= 1 << (row / GROUP);
+    }
+
+    #[inline(always)]
+    pub fn mark(&mut self, v: usize, g: usize) {
+        self.on[v] |= 1 << g;
+    }
+
+    /// Says which groups of variable `v` are not zero throughout; those left out must hold zeros.
+    pub fn set_on(&mut self, v: usize, on: u64) {
+        self.on[v] = on;
+    }
+
+    /// Which groups of variable `v` are not zero throughout.
+    pub fn on(&self, v: usize) -> u64 {
+        self.on[v]
+    }
+
+    /// Back to zeros, at the cost of what is not zero.
+    pub fn clear(&mut self) {
+        for v in 0..self.vars {
+            let mut left = std::mem::take(&mut self.on[v]);
+            while left != 0 {
+                self.data[v * self.groups + left.trailing_zeros() as usize] = Group::ZERO;
+                left &= left - 1;
+            }
+        }
+    }
+}
+
+/// `out[o] = bias[o] + Σ_v w[v][o] · x[v]` on the first `groups` groups, `w` being `[x.vars, out.vars]` row-major.
+///
+/// Variables that are zero throughout a group are skipped there; every group of `out` is marked as on.
+pub fn mix(x: &Lanes, w: &[f32], bias: Option<&[f32]>, groups: usize, out: &mut Lanes) {
+    assert!(
+        w.len() == x.vars * out.vars && bias.is_none_or(|b| b.len() == out.vars),
+        "{} weights for {} variables into {}",
+        w.len(),
+        x.vars,
+        out.vars
+    );
+    assert!(groups <= x.groups && groups <= out.groups, "{groups} groups of {} and {}", x.groups, out.groups);
+    pulp::Arch::new().dispatch(Mix { x, w, bias, groups, out: &mut *out });
+    let all = if groups == 64 { u64::MAX } else { (1 << groups) - 1 };
+    out.on.iter_mut().for_each(|on| *on = all);
+}
+
+/// `dw[i][o] += Σ_rows a[i] · b[o]` over the first `groups` groups, `dw` being `[a.vars, b.vars]` row-major. Groups in
+/// which a variable of `a` is zero throughout are skipped.
+pub fn outer(a: &Lanes, b: &Lanes, groups: usize, dw: &mut [f32]) {
+    assert_eq!(dw.len(), a.vars * b.vars, "an outer product of {} and {} variables", a.vars, b.vars);
+    assert!(groups <= a.groups && groups <= b.groups, "{groups} groups of {} and {}", a.groups, b.groups);
+    pulp::Arch::new().dispatch(Outer { a, b, groups, dw });
+}
+
+struct Mix<'a> {
+    x: &'a Lanes,
+    w: &'a [f32],
+    bias: Option<&'a [f32]>,
+    groups: usize,
+    out: &'a mut Lanes,
+}
+
+impl WithSimd for Mix<'_> {
+    type Output = ();
+
+    /// The number of accumulators fits the registers: 16 rows are `T` vectors, and `J` outputs are summed at once.
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        match GROUP / S::F32_LANES {
+            1 => self.run::<S, 1, 8>(simd),
+            2 => self.run::<S, 2, 4>(simd),
+            4 => self.run::<S, 4, 4>(simd),
+            _ => self.run::<S, 16, 1>(simd),
+        }
+    }
+}
+
+impl Mix<'_> {
+    #[inline(always)]
+    fn run<S: Simd, const T: usize, const J: usize>(&mut self, simd: S) {
+        let outs = self.out.vars;
+        let mut active: Vec<usize> = Vec::with_capacity(self.x.vars);
+        let mut g = 0;
+        while g < self.groups {
+            // Few outputs leave the multipliers waiting for one another, so that several groups are done at once.
+            let together = match outs {
+                1 => 4,
+                2 => 2,
+                _ => 1,
+            };
+            let q = if g + together <= self.groups { together } else { 1 };
+            let mask = ((1 << q) - 1) << g;
+            active.clear();
+            active.extend((0..self.x.vars).filter(|&v| self.x.on[v] & mask != 0));
+            let mut o = 0;
+            while o + J <= outs {
+                self.tile::<S, T, J, 1>(simd, g, o, &active);
+                o += J;
+            }
+            match (outs - o, q) {
+                (0, _) => {}
+                (1, 4) => self.tile::<S, T, 1, 4>(simd, g, o, &active),
+                (1, _) => self.tile::<S, T, 1, 1>(simd, g, o, &active),
+                (2, 2) => self.tile::<S, T, 2, 2>(simd, g, o, &active),
+                (2, _) => self.tile::<S, T, 2, 1>(simd, g, o, &active),
+                (3, _) => self.tile::<S, T, 3, 1>(simd, g, o, &active),
+                (4, _) => self.tile::<S, T, 4, 1>(simd, g, o, &active),
+                (5, _) => self.tile::<S, T, 5, 1>(simd, g, o, &active),
+                (6, _) => self.tile::<S, T, 6, 1>(simd, g, o, &active),
+                _ => self.tile::<S, T, 7, 1>(simd, g, o, &active),
+            }
+            g += q;
+        }
+    }
+
+    /// `J` outputs of `Q` groups.
+    #[inline(always)]
+    fn tile<S: Simd, const T: usize, const J: usize, const Q: usize>(
+        &mut self,
+        simd: S,
+        g: usize,
+        o: usize,
+        active: &[usize],
+    ) {
+        let outs = self.out.vars;
+        let mut sums = [[[simd.splat_f32s(0.0); T]; J]; Q];
+        if let Some(bias) = self.bias {
+            for q in 0..Q {
+                for (sum, &b) in sums[q].iter_mut().zip(&bias[o..o + J]) {
+                    *sum = [simd.splat_f32s(b); T];
+                }
+            }
+        }
+        for &v in active {
+            let w = &self.w[v * outs + o..][..J];
+            let x: [[S::f32s; T]; Q] = std::array::from_fn(|q| vectors::<S, T>(self.x.group(v, g + q)));
+            for j in 0..J {
+                let w = simd.splat_f32s(w[j]);
+                for q in 0..Q {
+                    for t in 0..T {
+                        sums[q][j][t] = simd.mul_add_e_f32s(w, x[q][t], sums[q][j][t]);
+                    }
+                }
+            }
+        }
+        for (q, sums) in sums.iter().enumerate() {
+            for (j, sum) in sums.iter().enumerate() {
+                S::as_mut_simd_f32s(self.out.group_mut(o + j, g + q)).0[..T].copy_from_slice(sum);
+            }
+        }
+    }
+}
+
+struct Outer<'a> {
+    a: &'a Lanes,
+    b: &'a Lanes,
+    groups: usize,
+    dw: &'a mut [f32],
+}
+
+impl WithSimd for Outer<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        match GROUP / S::F32_LANES {
+            1 => self.run::<S, 1>(simd),
+            2 => self.run::<S, 2>(simd),
+            4 => self.run::<S, 4>(simd),
+            _ => self.run::<S, 16>(simd),
+        }
+    }
+}
+
+impl Outer<'_> {
+    #[inline(always)]
+    fn run<S: Simd, const T: usize>(&mut self, simd: S) {
+        let wanted = if self.groups == 64 { u64::MAX } else { (1 << self.groups) - 1 };
+        let mut i = 0;
+        while i < self.a.vars {
+            let on = self.a.on[i] & wanted;
+            // Two variables that are on nearly everywhere share the loads of `b`.
+            let next = if i + 1 < self.a.vars { self.a.on[i + 1] & wanted } else { 0 };
+            let both = on | next;
+            if 4 * (on.count_ones() + next.count_ones()) >= 7 * both.count_ones() && next != 0 {
+                self.pass::<S, T, 2>(simd, i, both);
+                i += 2;
+            } else {
+                self.pass::<S, T, 1>(simd, i, on);
+                i += 1;
+            }
+        }
+    }
+
+    /// `I` variables of `a` from `i` on against all of `b`.
+    #[inline(always)]
+    fn pass<S: Simd, const T: usize, const I: usize>(&mut self, simd: S, i: usize, on: u64) {
+        if on == 0 {
+            return;
+        }
+        let outs = self.b.vars;
+        let mut o = 0;
+        while o + 8 <= outs {
+            self.tile::<S, T, I, 8, 1>(simd, i, o, on);
+            o += 8;
+        }
+        match outs - o {
+            0 => {}
+            1 => self.tile::<S, T, I, 1, 4>(simd, i, o, on),
+            2 => self.tile::<S, T, I, 2, 2>(simd, i, o, on),
+            3 => self.tile::<S, T, I, 3, 2>(simd, i, o, on),
+            4 => self.tile::<S, T, I, 4, 1>(simd, i, o, on),
+            5 => self.tile::<S, T, I, 5, 1>(simd, i, o, on),
+            6 => self.tile::<S, T, I, 6, 1>(simd, i, o, on),
+            _ => self.tile::<S, T, I, 7, 1>(simd, i, o, on),
+        }
+    }
+
+    /// `I` by `J` products, the groups dealt out to `Q` sums of each.
+    #[inline(always)]
+    fn tile<S: Simd, const T: usize, const I: usize, const J: usize, const Q: usize>(
+        &mut self,
+        simd: S,
+        i: usize,
+        o: usize,
+        on: u64,
+    ) {
+        let mut sums = [[[simd.splat_f32s(0.0); J]; I]; Q];
+        let a: [&[Group]; I] = std::array::from_fn(|k| self.a.row(i + k));
+        let b: [&[Group]; J] = std::array::from_fn(|j| self.b.row(o + j));
+        let mut left = on;
+        while left != 0 {
+            for sums in &mut sums {
+                if left == 0 {
+                    break;
+                }
+                let g = left.trailing_zeros() as usize;
+                left &= left - 1;
+                let a: [[S::f32s; T]; I] = std::array::from_fn(|k| vectors::<S, T>(&a[k][g].0));
+                for j in 0..J {
+                    let b = vectors::<S, T>(&b[j][g].0);
+                    for k in 0..I {
+                        for t in 0..T {
+                            sums[k][j] = simd.mul_add_e_f32s(a[k][t], b[t], sums[k][j]);
+                        }
+                    }
+                }
+            }
+        }
+        for k in 0..I {
+            let dw = &mut self.dw[(i + k) * self.b.vars + o..][..J];
+            for (j, dw) in dw.iter_mut().enumerate() {
+                for sums in &sums {
+                    *dw += simd.reduce_sum_f32s(sums[k][j]);
+                }
+            }
+        }
+    }
+}
+
+/// A group as `T` vectors.
+#[inline(always)]
+fn vectors<S: Simd, const T: usize>(group: &[f32; GROUP]) -> [S::f32s; T] {
+    let vectors = S::as_simd_f32s(group).0;
+    std::array::from_fn(|t| vectors[t])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Rng;
+
+    /// Values with whole groups of zeros.
+    fn random(vars: usize, groups: usize, rng: &mut Rng) -> Lanes {
+        let mut x = Lanes::zeros(vars, groups);
+        for v in 0..vars {
+            for g in (0..groups).filter(|g| (v + g) % 3 != 0) {
+                (0..GROUP).for_each(|r| x.set(v, g * GROUP + r, rng.normal()));
+            }
+        }
+        x
+    }
+
+    #[test]
+    fn products_are_those_of_the_definition() {
+        let mut rng = Rng::new(1).fork("lanes");
+        for (vars, outs, groups, used) in [(5, 2, 3, 3), (7, 13, 4, 2), (1, 1, 1, 1), (20, 19, 64, 64), (3, 8, 5, 0)] {
+            let x = random(vars, groups, &mut rng);
+            let w: Vec<f32> = (0..vars * outs).map(|_| rng.normal()).collect();
+            let bias: Vec<f32> = (0..outs).map(|_| rng.normal()).collect();
+            let mut out = Lanes::zeros(outs, groups);
+            mix(&x, &w, Some(&bias), used, &mut out);
+            let mut dw: Vec<f32> = vec![1.0; vars * outs];
+            outer(&x, &out, used, &mut dw);
+            for o in 0..outs {
+                for r in 0..used * GROUP {
+                    let want: f32 = bias[o] + (0..vars).map(|v| w[v * outs + o] * x.value(v, r)).sum::<f32>();
+                    assert!((out.value(o, r) - want).abs() < 1e-4, "{} for {want}", out.value(o, r));
+                }
+                for v in 0..vars {
+                    let want: f32 = 1.0 + (0..used * GROUP).map(|r| x.value(v, r) * out.value(o, r)).sum::<f32>();
+                    assert!((dw[v * outs + o] - want).abs() < 1e-3 * want.abs().max(10.0), "{want}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn clearing_leaves_zeros() {
+        let mut x = random(4, 6, &mut Rng::new(2));
+        assert!(x.on(1) != 0 && x.data.iter().any(|v| v.0[0] != 0.0));
+        x.clear();
+        assert!((0..4).all(|v| x.on(v) == 0) && x.data.iter().all(|v| v.0 == [0.0; GROUP]));
+    }
+}

@@ -1,0 +1,283 @@
+//! Many tied autoencoders trained side by side: the engine of `relu_output`, its linear twin and `relu_hidden`.
+//!
+//! Each instance is one task for the thread pool: its batches are drawn, and its gradient and its step made, by the
+//! kernels of `superlens-tensor` on one core, so that nothing is handed between threads from step to step. Every
+//! instance draws fresh rows from a stream of its own; the number of threads changes no byte.
+
+use rayon::prelude::*;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use superlens_tensor::kernels::adam::{AdamStep, adam_step_here};
+use superlens_tensor::kernels::lanes::{GROUP, Lanes, MAX_GROUPS};
+use superlens_tensor::kernels::random::{SparseUniform, Words};
+use superlens_tensor::kernels::tied::{Response, Room, Tied, transpose};
+use superlens_tensor::optim::{AdamConfig, Schedule};
+use superlens_tensor::{Mat, Rng};
+
+/// Floats of the hidden layer in flight, so that they stay in a core's innermost cache.
+const IN_CACHE: usize = 6 << 10;
+/// Steps between two looks at whether to stop.
+const LOOK: u64 = 50;
+/// Active inputs that the loss on fresh rows is averaged over, and rows at most and at least.
+const FRESH_ACTIVE: f64 = 1e6;
+const FRESH_ROWS: (f64, f64) = (100_000.0, 20_000_000.0);
+
+/// What all instances share. The loss of a row is the mean over features of `importance · error²`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    pub d_hidden: usize,
+    /// `I_i`, one a feature.
+    pub importance: Vec<f64>,
+    pub hidden: Response,
+    pub readout: Response,
+    /// Weight of `Σ |h|` beside the summed squared errors of a row.
+    pub l1: f64,
+    /// Whether there is a bias, which starts at zero; without, it stays there.
+    pub bias: bool,
+    /// Whether inputs are uniform in `(−1, 1)` instead of `[0, 1)`.
+    pub signed: bool,
+    pub batch: usize,
+    pub steps: u64,
+    pub adam: AdamConfig,
+    pub schedule: Schedule,
+}
+
+/// One instance after training.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trained {
+    /// `[n_features, d_hidden]`: a row a feature, the paper's `Wᵀ`.
+    pub w: Mat,
+    /// `[n_features]`.
+    pub b: Vec<f32>,
+    /// Mean over rows and features of `importance · error²` on fresh rows.
+    pub loss: f64,
+    /// Loss during training, averaged over the steps since the last entry: `(step, loss)`.
+    pub history: Vec<(u64, f64)>,
+}
+
+impl Plan {
+    fn n_features(&self) -> usize {
+        self.importance.len()
+    }
+
+    /// Trains one instance a row of `density`, which are one density a feature. Instance `i` draws from
+    /// `rng.fork_index(i)` alone.
+    ///
+    /// `watch` is told the share of all steps that is done, from whichever thread makes them, and may break; then there
+    /// is no answer.
+    pub fn train(
+        &self,
+        density: &[Vec<f64>],
+        rng: &Rng,
+        watch: &(dyn Fn(f64) -> ControlFlow<()> + Sync),
+    ) -> Option<Vec<Trained>> {
+        let all = (self.steps * density.len() as u64).max(1) as f64;
+        let (done, stopped) = (AtomicU64::new(0), AtomicBool::new(false));
+        let tell = |steps: u64| {
+            let before = done.fetch_add(steps, Ordering::Relaxed);
+            if stopped.load(Ordering::Relaxed) || watch((before + steps) as f64 / all).is_break() {
+                stopped.store(true, Ordering::Relaxed);
+            }
+            !stopped.load(Ordering::Relaxed)
+        };
+        // Dense instances take longest, so they come first.
+        let mut order: Vec<usize> = (0..density.len()).collect();
+        let active = |i: usize| density[i].iter().sum::<f64>();
+        order.sort_by(|&i, &j| active(j).total_cmp(&active(i)).then(i.cmp(&j)));
+        let mut trained: Vec<(usize, Option<Trained>)> = order
+            .into_par_iter()
+            .with_max_len(1)
+            .map(|i| (i, Instance::new(self, &density[i], &rng.fork_index(i as u64)).run(&tell)))
+            .collect();
+        trained.sort_by_key(|(i, _)| *i);
+        trained.into_iter().map(|(_, t)| t).collect()
+    }
+}
+
+/// An instance in training.
+struct Instance<'a> {
+    plan: &'a Plan,
+    law: SparseUniform,
+    words: Words,
+    fresh: Words,
+    x: Lanes,
+    room: Room,
+    /// Weights and then biases; gradient and moments alike.
+    params: Vec<f32>,
+    grad: Vec<f32>,
+    m: Vec<f32>,
+    v: Vec<f32>,
+    wt: Vec<f32>,
+    cost: Vec<f32>,
+}
+
+impl<'a> Instance<'a> {
+    fn new(plan: &'a Plan, density: &[f64], rng: &Rng) -> Self {
+        let (n, m) = (plan.n_features(), plan.d_hidden);
+        assert_eq!(n, density.len(), "densities for the features");
+        let mut init = rng.fork("init");
+        // Xavier-normal weights and no bias, as the paper's notebook.
+        let scale = (2.0 / (n + m) as f32).sqrt();
+        let params: Vec<f32> = (0..n * m).map(|_| scale * init.normal()).chain(vec![0.0; n]).collect();
+        let groups = (IN_CACHE / (m * GROUP)).clamp(16, MAX_GROUPS).min(plan.batch.div_ceil(GROUP) + 1);
+        let zeros = vec![0.0; params.len()];
+        Instance {
+            law: SparseUniform::new(density, plan.signed),
+            words: Words::new(&rng.fork("batches")),
+            fresh: Words::new(&rng.fork("fresh")),
+            x: Lanes::zeros(n, groups),
+            room: Room::new(n, m, groups),
+            grad: zeros.clone(),
+            m: zeros.clone(),
+            v: zeros,
+            wt: vec![0.0; n * m],
+            cost: vec![0.0; n],
+            params,
+            plan,
+        }
+    }
+
+    fn run(mut self, tell: &dyn Fn(u64) -> bool) -> Option<Trained> {
+        let steps = self.plan.steps;
+        let mut history = Vec::new();
+        let log = (steps / 100).max(1);
+        let (mut sum, mut since) = (0.0, 0u64);
+        for step in 0..steps {
+            sum += self.loss(self.plan.batch, false);
+            self.step(step);
+            since += 1;
+            if (step + 1) % log == 0 || step + 1 == steps {
+                history.push((step + 1, sum / since as f64));
+                (sum, since) = (0.0, 0);
+            }
+            if (step + 1) % LOOK == 0 && !tell(LOOK) {
+                return None;
+            }
+        }
+        if !tell(steps % LOOK) {
+            return None;
+        }
+        let loss = self.fresh_loss();
+        let n = self.plan.n_features();
+        let b = self.params.split_off(n * self.plan.d_hidden);
+        Some(Trained { w: Mat::from_vec(n, self.plan.d_hidden, self.params), b, loss, history })
+    }
+
+    /// The loss on `rows` new rows, with its gradient in `grad`.
+    fn loss(&mut self, rows: usize, fresh: bool) -> f64 {
+        let (n, m) = (self.plan.n_features(), self.plan.d_hidden);
+        let scale = 1.0 / (rows as f64 * n as f64);
+        for (cost, importance) in self.cost.iter_mut().zip(&self.plan.importance) {
+            *cost = (scale * importance) as f32;
+        }
+        let (w, b) = self.params.split_at(n * m);
+        transpose(w, m, &mut self.wt);
+        self.grad.fill(0.0);
+        let (dw, db) = self.grad.split_at_mut(n * m);
+        let tied = Tied {
+            w,
+            wt: &self.wt,
+            b,
+            cost: &self.cost,
+            l1: (scale * self.plan.l1) as f32,
+            hidden: self.plan.hidden,
+            readout: self.plan.readout,
+        };
+        let words = if fresh { &mut self.fresh } else { &mut self.words };
+        let (mut loss, mut left, mut seen) = (0.0, rows, 0);
+        while left > 0 {
+            self.x.clear();
+            let (drawn, written) = self.law.fill(words, left, &mut self.x);
+            left -= drawn;
+            let groups = written.div_ceil(GROUP);
+            seen += groups * GROUP;
+            loss += tied.gradient(&self.x, groups, &mut self.room, dw, db);
+        }
+        loss + tied.of_empty_rows(rows as f64 - seen as f64, db)
+    }
+
+    fn step(&mut self, step: u64) {
+        let AdamConfig { lr, beta1, beta2, eps, weight_decay } = self.plan.adam;
+        let lr = lr * self.plan.schedule.factor(step, self.plan.steps);
+        if !self.plan.bias {
+            let at = self.plan.n_features() * self.plan.d_hidden;
+            self.grad[at..].fill(0.0);
+        }
+        let c = AdamStep { lr, beta1, beta2, eps, weight_decay, t: step + 1 };
+        adam_step_here(&mut self.params, &self.grad, &mut self.m, &mut self.v, c);
+    }
+
+    /// The loss on rows that no step has seen.
+    fn fresh_loss(&mut self) -> f64 {
+        let active: f64 = self.law.mean_active();
+        let rows = (FRESH_ACTIVE / active).clamp(FRESH_ROWS.0, FRESH_ROWS.1);
+        let parts = (rows / 16_384.0).ceil() as usize;
+        (0..parts).map(|_| self.loss(16_384, true)).sum::<f64>() / parts as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(n: usize, m: usize) -> Plan {
+        Plan {
+            d_hidden: m,
+            importance: vec![1.0; n],
+            hidden: Response::Linear,
+            readout: Response::Relu,
+            l1: 0.0,
+            bias: true,
+            signed: false,
+            batch: 256,
+            steps: 1500,
+            adam: AdamConfig { lr: 5e-3, ..AdamConfig::default() },
+            schedule: Schedule::Constant,
+        }
+    }
+
+    fn train(plan: &Plan, density: &[f64], threads: usize) -> Vec<Trained> {
+        let density: Vec<Vec<f64>> = density.iter().map(|&p| vec![p; plan.n_features()]).collect();
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap()
+            .install(|| plan.train(&density, &Rng::new(1), &|_| ControlFlow::Continue(())).unwrap())
+    }
+
+    /// Elhage et al. 2022: the linear model keeps the m most important features and loses the variance of the others.
+    #[test]
+    fn the_linear_model_is_principal_components() {
+        let p: f64 = 0.5;
+        let importance: Vec<f64> = (0..5).map(|i| 0.7f64.powi(i)).collect();
+        let want = (p / 3.0 - p * p / 4.0) * importance[2..].iter().sum::<f64>() / 5.0;
+        let plan = Plan { importance, readout: Response::Linear, steps: 3000, batch: 1024, ..plan(5, 2) };
+        let got = train(&plan, &[p], 1)[0].loss;
+        assert!((got / want - 1.0).abs() < 0.02, "{got} for {want}");
+    }
+
+    /// Two features that exclude each other nearly always fit on one line at `p²/6` each.
+    #[test]
+    fn a_sparse_pair_becomes_antipodal() {
+        let trained = train(&plan(2, 1), &[0.1; 6], 2);
+        let best = trained.iter().min_by(|a, b| a.loss.total_cmp(&b.loss)).unwrap();
+        assert!((best.loss / (0.01 / 6.0) - 1.0).abs() < 0.05, "{}", best.loss);
+        assert!(best.w[(0, 0)] * best.w[(1, 0)] < -0.9);
+        assert!(best.history.last().unwrap().1 < best.history[0].1);
+    }
+
+    #[test]
+    fn threads_change_no_byte_and_instances_differ() {
+        let plan = Plan { steps: 60, ..plan(6, 3) };
+        let one = train(&plan, &[0.3, 0.3, 0.01], 1);
+        assert_eq!(one, train(&plan, &[0.3, 0.3, 0.01], 3));
+        assert_ne!(one[0].w, one[1].w);
+    }
+
+    #[test]
+    fn breaking_ends_all_instances() {
+        let density = vec![vec![0.5; 4]; 3];
+        let stop = |share: f64| if share > 0.2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+        assert!(plan(4, 2).train(&density, &Rng::new(0), &stop).is_none());
+    }
+}
