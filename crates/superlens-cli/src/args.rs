@@ -19,6 +19,7 @@ use superlens::diagnose::Basis;
 Examples:
   superlens demo
   superlens diagnose activations.npy --basis privileged --out runs/mlp3
+  superlens toy relu_output --out runs/superposition
 
 Exit codes: 0 done; 2 bad usage or bad input; 130 interrupted; 1 anything else."
 )]
@@ -50,6 +51,7 @@ pub struct Global {
 pub enum Command {
     Demo(Demo),
     Diagnose(Diagnose),
+    Toy(Toy),
 }
 
 /// Train small models whose truth is known, and diagnose each as if it were not
@@ -91,6 +93,47 @@ pub struct Diagnose {
     /// Folder for report.html, report.json and the figures; without it nothing is written
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+}
+
+/// Train a toy model whose features are known, and print what it learned beside what theory says
+///
+/// NAME is a toy, or "list" to see them all.
+#[derive(Args, Debug)]
+#[command(after_help = toys())]
+pub struct Toy {
+    /// The toy, or "list"
+    pub name: String,
+    /// Change a setting; may be given many times
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Models trained side by side, over which some settings may vary
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub instances: u32,
+    /// Folder for report.html, report.json and the figures; without it nothing is written
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+/// Examples, and the settings and the JSON of every toy.
+fn toys() -> String {
+    let mut help = String::from(
+        "Examples:
+  superlens toy list
+  superlens toy relu_output --out runs/superposition
+  superlens toy relu_output --set n_features=20 --set d_hidden=5 --set importance=0.7 --instances 8
+  superlens toy relu_output --set density=0.05 --set restarts=8 --instances 1 --json
+
+--json prints {model, seconds, instance_steps_per_s, instances: [{density, seed, loss, n_represented,
+feature_dimensionality, W, b, …}]}; loss is the mean over batch and features on fresh rows.
+",
+    );
+    for toy in superlens::toy::lab::TOYS {
+        help.push_str(&format!("\n{}: {}\n  {}\n", toy.name, toy.about, toy.keys));
+        for s in toy.settings {
+            help.push_str(&format!("    {}={}  {}\n", s.key, s.default, s.says));
+        }
+    }
+    help
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -46,6 +46,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     pool.install(|| match &cli.command {
         Command::Demo(demo) => commands::demo::run(demo, cli.global),
         Command::Diagnose(diagnose) => commands::diagnose::run(diagnose, cli.global),
+        Command::Toy(toy) => commands::toy::run(toy, cli.global),
     })
 }
 

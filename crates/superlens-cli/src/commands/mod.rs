@@ -4,6 +4,7 @@ pub mod demo;
 pub mod diagnose;
 mod summary;
 mod table;
+pub mod toy;
 
 use superlens::diagnose::{Mechanism, Verdict};
 use superlens::report::{InputFile, Settings};

@@ -7,6 +7,18 @@ pub fn lines<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
     rows.iter().map(|row| line(row, &widths)).collect()
 }
 
+/// As [`lines`], for tables whose number of columns is known only at run time.
+pub fn wide(rows: &[Vec<String>]) -> Vec<String> {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |c: usize| rows.iter().filter_map(|row| row.get(c)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect::<Vec<_>>();
+        cells.join("  ").trim_end().to_string()
+    };
+    rows.iter().map(line).collect()
+}
+
 /// One row with columns of given widths: for tables that are printed while they grow.
 pub fn line<const N: usize>(row: &[String; N], widths: &[usize]) -> String {
     let mut line = String::new();

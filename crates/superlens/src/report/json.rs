@@ -10,6 +10,7 @@ use super::{
     demo::{Case, CaseRow},
 };
 use crate::diagnose::Diagnosis;
+use crate::toy::lab::{Outcome, Toy};
 
 /// The JSON text of a diagnosis, ending in a newline. It holds no times and no facts of the machine.
 ///
@@ -18,6 +19,23 @@ use crate::diagnose::Diagnosis;
 pub fn diagnosis_json(diagnosis: &Diagnosis) -> Result<String, ReportError> {
     check_finite(diagnosis)?;
     pretty(diagnosis)
+}
+
+/// The JSON text of a toy: its name, its instances and what else it says, without times. What a model in trouble made
+/// infinite is `null`.
+///
+/// # Errors
+/// None that a value of ours can cause.
+pub fn toy_json(toy: &Toy, outcome: &Outcome) -> Result<String, ReportError> {
+    #[derive(Serialize)]
+    struct Whole<'a> {
+        schema: u32,
+        model: &'a str,
+        #[serde(flatten)]
+        keys: &'a serde_json::Map<String, serde_json::Value>,
+        instances: &'a [serde_json::Map<String, serde_json::Value>],
+    }
+    pretty(&Whole { schema: 1, model: toy.name, keys: &outcome.keys, instances: &outcome.instances })
 }
 
 /// The JSON text of a demo: the rows of its table, each with the whole diagnosis.

@@ -15,10 +15,10 @@ mod svg;
 pub mod words;
 
 pub use demo::{Case, CaseRow};
-pub use figures::{Figures, demo as demo_figure};
+pub use figures::{Figures, demo as demo_figure, toy as toy_figure};
 pub use grounds::{Grounds, no_features};
-pub use html::{demo_page, diagnosis_page};
-pub use json::{demo_json, diagnosis_json};
+pub use html::{demo_page, diagnosis_page, toy_page};
+pub use json::{demo_json, diagnosis_json, toy_json};
 pub use manifest::{InputFile, Manifest, Settings};
 pub use run_folder::{RunFolder, Staging};
 pub use svg::Figure;
@@ -26,6 +26,7 @@ pub use svg::Figure;
 use std::{io, path::PathBuf};
 
 use crate::diagnose::Diagnosis;
+use crate::toy::lab::{Outcome, Toy};
 
 /// What a page says of the run beside the diagnosis.
 #[derive(Clone, Debug, Default)]
@@ -84,6 +85,17 @@ pub fn write_demo(run: &RunFolder, cases: &[Case], source: &Source) -> Result<()
         write_figures(run, figures.all(), &format!("{prefix}-"))?;
     }
     run.write("report.html", demo_page(cases, &figures, &overview, source).as_bytes())
+}
+
+/// Writes the report on a toy: `report.json`, `report.html` and its pictures.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn write_toy(run: &RunFolder, toy: &Toy, outcome: &Outcome, source: &Source) -> Result<(), ReportError> {
+    run.write("report.json", toy_json(toy, outcome)?.as_bytes())?;
+    let figures: Vec<Figure> = outcome.pictures.iter().map(toy_figure).collect();
+    write_figures(run, figures.iter(), "")?;
+    run.write("report.html", toy_page(toy, outcome, &figures, source).as_bytes())
 }
 
 fn write_figures<'a>(

@@ -51,6 +51,25 @@ impl Scale {
         Self::fixed(scale.lo.floor(), scale.hi.ceil().max(scale.lo.floor() + 1.0), 1.0)
     }
 
+    /// A scale over the decimal logarithms of `values` above 0, with a tick at each power of ten.
+    pub fn covering_log(values: impl IntoIterator<Item = f64>) -> Self {
+        let logs = values.into_iter().filter(|v| *v > 0.0 && drawable(*v)).map(f64::log10);
+        let (lo, hi) = logs.fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), v| (lo.min(v), hi.max(v)));
+        if lo > hi {
+            return Self::fixed(0.0, 1.0, 1.0);
+        }
+        // A decade that is hardly entered gets no room.
+        let (lo, hi) = ((lo + 0.02).floor(), (hi - 0.02).ceil());
+        Self::fixed(lo, hi.max(lo + 1.0), 1.0)
+    }
+
+    /// The ticks of a scale over logarithms, labelled with the values themselves.
+    pub fn log_ticks(&self) -> Vec<Tick> {
+        let name = |v: f64| if (-3.0..=6.0).contains(&v) { words::number(10f64.powf(v)) } else { format!("1e{v}") };
+        let n = (self.hi - self.lo).round().clamp(1.0, 50.0) as usize;
+        (0..=n).map(|i| self.lo + i as f64).map(|v| Tick { at: self.at(v), label: name(v) }).collect()
+    }
+
     /// A scale with the given ends and step.
     pub fn fixed(lo: f64, hi: f64, step: f64) -> Self {
         Self { lo, hi, step, from: 0.0, to: 1.0 }
@@ -155,6 +174,15 @@ mod tests {
         assert_eq!(labels(Scale::covering([0.96, 1.06], 4)), ["0.95", "1.00", "1.05", "1.10"]);
         assert_eq!(labels(Scale::covering([0.0, 43_000.0], 4)), ["0", "20,000", "40,000", "60,000"]);
         assert_eq!(labels(Scale::covering_whole([1.0, 3.0], 5)), ["1", "2", "3"]);
+    }
+
+    #[test]
+    fn logarithmic_ticks_are_powers_of_ten() {
+        let scale = Scale::covering_log([1.0, 100.0]).onto(0.0, 10.0);
+        let ticks: Vec<(f64, String)> = scale.log_ticks().into_iter().map(|t| (t.at, t.label)).collect();
+        assert_eq!(ticks, [(0.0, "1".into()), (5.0, "10".into()), (10.0, "100".into())]);
+        assert_eq!(Scale::covering_log([0.0, -1.0, f64::NAN]).log_ticks().len(), 2);
+        assert_eq!(Scale::covering_log([3.0]).log_ticks().len(), 2);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 pub mod data;
 pub mod demo;
 pub mod fused;
+pub mod geometry;
 pub mod lab;
 pub mod noise;
 pub mod relu_hidden;

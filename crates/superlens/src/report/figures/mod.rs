@@ -3,6 +3,7 @@
 mod alignment;
 mod coherence;
 mod demo;
+mod directions;
 mod features;
 mod fvu;
 mod glyph;
@@ -10,11 +11,13 @@ mod neurons;
 mod null;
 mod overlay;
 mod shares;
+mod sweep;
 
 use std::collections::HashSet;
 
 use super::svg::Figure;
 use crate::diagnose::{Basis, Diagnosis};
+use crate::toy::lab::Picture;
 
 pub use demo::demo;
 pub(super) use glyph::glyph;
@@ -66,4 +69,14 @@ fn nulls(diagnosis: &Diagnosis) -> Vec<Option<Figure>> {
         }
     }
     figures
+}
+
+/// The picture of a toy.
+pub fn toy(picture: &Picture) -> Figure {
+    match picture {
+        Picture::Directions { name, title, caption, panels } => directions::directions(name, title, caption, panels),
+        Picture::Sweep { name, title, caption, x_name, y_name, series, levels } => {
+            sweep::sweep(&sweep::Sweep { name, title, caption, x_name, y_name, series, levels })
+        }
+    }
 }

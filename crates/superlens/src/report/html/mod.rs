@@ -5,7 +5,10 @@ mod glossary;
 mod inputs;
 mod neurons;
 mod overview;
+mod toy;
 mod verdict;
+
+pub use toy::toy_page;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 

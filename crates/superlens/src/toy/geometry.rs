@@ -1,0 +1,71 @@
+//! How features share dimensions, read from weights `[n_features, d_hidden]`.
+
+use superlens_tensor::Mat;
+use superlens_tensor::kernels::gemm::matmul;
+
+/// A feature whose direction is longer than this is represented.
+pub const REPRESENTED: f64 = 0.5;
+/// Shorter directions have no dimensionality: they are nothing.
+const NOTHING: f64 = 1e-6;
+
+/// `‖W_i‖` of each feature.
+pub fn norms(w: &Mat) -> Vec<f64> {
+    (0..w.rows()).map(|i| w.row(i).iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt()).collect()
+}
+
+/// Features with a direction longer than [`REPRESENTED`].
+pub fn n_represented(w: &Mat) -> usize {
+    norms(w).iter().filter(|&&norm| norm > REPRESENTED).count()
+}
+
+/// Feature dimensionality `D_i = ‖W_i‖² / Σ_j (Ŵ_i · W_j)²` (Elhage et al. 2022): the share of a dimension that
+/// feature `i` has to itself. The other directions count with their lengths. 0 for a feature without direction.
+pub fn dimensionality(w: &Mat) -> Vec<f64> {
+    let gram = matmul(w, w.t());
+    norms(w)
+        .iter()
+        .enumerate()
+        .map(|(i, &norm)| {
+            let shared: f64 = gram.row(i).iter().map(|&g| (f64::from(g) / norm.max(NOTHING)).powi(2)).sum();
+            if norm > NOTHING { norm * norm / shared } else { 0.0 }
+        })
+        .collect()
+}
+
+/// `D* = m / ‖W‖²_F` (Elhage et al. 2022): hidden dimensions per represented feature; infinite where there is none.
+pub fn dimensions_per_feature(w: &Mat) -> f64 {
+    w.cols() as f64 / norms(w).iter().map(|norm| norm * norm).sum::<f64>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn polygon(k: usize) -> Mat {
+        let angle = |i: usize| std::f64::consts::TAU * i as f64 / k as f64;
+        Mat::from_fn(k, 2, |i, j| if j == 0 { angle(i).cos() as f32 } else { angle(i).sin() as f32 })
+    }
+
+    /// Unit-norm tight frames of k vectors in d dimensions have D = d/k.
+    #[test]
+    fn tight_frames_share_dimensions_equally() {
+        for k in [3, 4, 5, 6, 7] {
+            let d = dimensionality(&polygon(k));
+            assert!(d.iter().all(|d| (d - 2.0 / k as f64).abs() < 1e-6), "{k}: {d:?}");
+            assert!((dimensions_per_feature(&polygon(k)) - 2.0 / k as f64).abs() < 1e-6);
+        }
+        let tetrahedron = Mat::from_fn(4, 3, |i, j| [[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]][i][j] as f32);
+        assert!(dimensionality(&tetrahedron).iter().all(|d| (d - 0.75).abs() < 1e-6));
+    }
+
+    /// ΣD_i ≤ rank, whatever the weights; a feature without direction has none.
+    #[test]
+    fn dimensionalities_add_up_to_at_most_the_rank() {
+        let mut rng = superlens_tensor::Rng::new(3);
+        let mut w = Mat::from_fn(9, 4, |_, _| rng.normal());
+        w.row_mut(2).fill(0.0);
+        let d = dimensionality(&w);
+        assert!(d.iter().sum::<f64>() <= 4.0 + 1e-6 && d[2] == 0.0);
+        assert_eq!(n_represented(&polygon(5)), 5);
+    }
+}

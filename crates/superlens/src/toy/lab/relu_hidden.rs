@@ -1,0 +1,72 @@
+//! `toy relu_hidden`: a ReLU behind the bottleneck gives the neurons a meaning of their own.
+
+use super::tied::{self, setting, short};
+use super::{Lab, Outcome, Setting, Settings, Toy, ToyError};
+use crate::toy::Truth;
+use crate::toy::geometry::n_represented;
+use superlens_tensor::kernels::tied::Response;
+
+pub const TOY: Toy = Toy {
+    name: "relu_hidden",
+    about: "neurons with a ReLU of their own: h = ReLU(Wx), x' = ReLU(Wᵀh + b), a privileged basis",
+    source: "Elhage et al. 2022, Toy Models of Superposition (arXiv 2209.10652), the privileged basis",
+    settings: SETTINGS,
+    keys: "W is the paper's, d_hidden rows of n_features numbers. Each instance also has monosemantic_neurons, \
+           polysemantic_neurons, truth, norms, restart_losses and history (step, loss).",
+    run,
+};
+
+const SETTINGS: &[Setting] = &[
+    setting("n_features", "10", "features"),
+    setting("d_hidden", "5", "neurons"),
+    setting("importance", "0.75", tied::IMPORTANCE.says),
+    tied::DENSITY,
+    tied::FEATURE_DENSITY,
+    setting("bias", "true", "whether the read-out has one; the neurons have none"),
+    tied::STEPS,
+    tied::BATCH,
+    tied::LR,
+    tied::WEIGHT_DECAY,
+    tied::SCHEDULE,
+    setting("restarts", "10", tied::RESTARTS.says),
+    tied::L1,
+];
+
+fn run(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
+    let (plan, density) = tied::plan(s, lab.instances, Response::Relu, Response::Relu, false)?;
+    let mut outcome = Outcome::default();
+    let best = tied::train(s, &plan, &density, lab, &mut outcome)?;
+    let head = ["density", "loss", "worst restart", "represented", "monosemantic", "polysemantic", "truth"];
+    outcome.table.push(head.map(String::from).to_vec());
+    for (seed, b) in best.iter().enumerate() {
+        // A neuron behind a ReLU answers to the features that push it up.
+        let mut directions = b.model.w.clone();
+        directions.data_mut().iter_mut().for_each(|v| *v = v.max(0.0));
+        let variance: Vec<f64> = b.density.iter().map(|p| p / 3.0 - p * p / 4.0).collect();
+        let truth = Truth::of_directions(&directions, &variance);
+        let live = truth.live.iter().filter(|l| **l).count();
+        let poly = truth.polysemantic.iter().filter(|p| **p).count();
+        let mut instance = tied::instance(seed, b, &truth);
+        instance.insert("monosemantic_neurons".into(), (live - poly).into());
+        instance.insert("polysemantic_neurons".into(), poly.into());
+        outcome.table.push(vec![
+            short(b.density.iter().copied().fold(0.0, f64::max)),
+            short(b.model.loss),
+            short(b.losses.iter().copied().fold(0.0, f64::max)),
+            n_represented(&b.model.w).to_string(),
+            (live - poly).to_string(),
+            poly.to_string(),
+            truth.label(),
+        ]);
+        outcome.instances.push(instance);
+    }
+    outcome.says.push(format!(
+        "{} features, {} neurons. Of the {} restarts the best is kept; a neuron is polysemantic if a second feature has a \
+         tenth of its variance. Theory: neurons are monosemantic while features are dense and turn polysemantic as they \
+         become sparse.",
+        plan.importance.len(),
+        plan.d_hidden,
+        s.text("restarts")
+    ));
+    Ok(outcome)
+}

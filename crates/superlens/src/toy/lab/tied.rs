@@ -1,0 +1,209 @@
+//! What the toys with tied weights share: settings, restarts, and what is said of each instance.
+
+use super::{Lab, Outcome, Panel, Picture, Series, Setting, SettingError, Settings, ToyError};
+use crate::toy::Truth;
+use crate::toy::fused::{Plan, Trained};
+use crate::toy::geometry::{dimensionality, dimensions_per_feature, n_represented, norms};
+use serde_json::{Map, Value, json};
+use std::time::Instant;
+use superlens_tensor::kernels::tied::Response;
+use superlens_tensor::optim::{AdamConfig, Schedule};
+
+/// Largest sizes: what a laptop's memory holds.
+const MOST_FEATURES: usize = 20_000;
+const MOST_HIDDEN: usize = 5_000;
+/// Density below which 31 random bits would be too few.
+const LEAST_DENSITY: f64 = 1e-6;
+/// Restarts and instances together.
+const MOST_MODELS: usize = 100_000;
+
+pub const fn setting(key: &'static str, default: &'static str, says: &'static str) -> Setting {
+    Setting { key, default, says }
+}
+
+pub const DENSITY: Setting = setting(
+    "density",
+    "1..0.01",
+    "probability that a feature is on, over the instances: a number, a list whose length divides --instances, or HI..LO, log-spaced",
+);
+pub const FEATURE_DENSITY: Setting = setting(
+    "feature_density",
+    "uniform",
+    "shape of the density over features, a factor each: uniform, zipf:S, power:A, exp:R or a list",
+);
+pub const IMPORTANCE: Setting =
+    setting("importance", "0.9", "weight of each feature's error: the base of a geometric series, or a list");
+pub const STEPS: Setting = setting("steps", "10000", "training steps");
+pub const BATCH: Setting = setting("batch", "1024", "fresh rows a step");
+pub const LR: Setting = setting("lr", "1e-3", "learning rate of AdamW");
+pub const WEIGHT_DECAY: Setting = setting("weight_decay", "0.01", "decoupled weight decay");
+pub const SCHEDULE: Setting =
+    setting("schedule", "constant", "learning rate over the steps: constant, or cosine down to a hundredth");
+pub const RESTARTS: Setting = setting("restarts", "1", "models trained for each instance, of which the best is kept");
+pub const L1: Setting = setting("l1", "0", "weight of the sum of |h| beside the squared errors of a row");
+
+/// The plan of a toy that has these settings, and the densities of its instances `[instances][n_features]`.
+pub fn plan(
+    s: &Settings,
+    instances: usize,
+    hidden: Response,
+    readout: Response,
+    signed: bool,
+) -> Result<(Plan, Vec<Vec<f64>>), SettingError> {
+    let n = s.whole("n_features", 1..=MOST_FEATURES)?;
+    let shape = s.shape("feature_density", n)?;
+    let density: Vec<Vec<f64>> = s
+        .over_instances("density", instances, LEAST_DENSITY..=1.0)?
+        .iter()
+        .map(|p| shape.iter().map(|f| p * f).collect())
+        .collect();
+    if let Some(p) = density.iter().flatten().find(|p| !(LEAST_DENSITY..=1.0).contains(*p)) {
+        return Err(s.wrong(
+            "feature_density",
+            &format!("factors that keep every feature's density between {LEAST_DENSITY} and 1; one becomes {p}"),
+        ));
+    }
+    let importance = s.series("importance", n, 0.0..=1e6)?;
+    if importance.iter().all(|&i| i == 0.0) {
+        return Err(s.wrong("importance", "a weight above 0 for at least one feature"));
+    }
+    let plan = Plan {
+        d_hidden: s.whole("d_hidden", 1..=MOST_HIDDEN)?,
+        importance,
+        hidden,
+        readout,
+        l1: s.real("l1", 0.0..=1e6)?,
+        bias: s.flag("bias")?,
+        signed,
+        batch: s.whole("batch", 1..=1 << 22)?,
+        steps: s.whole("steps", 1..=1_000_000_000)? as u64,
+        adam: AdamConfig {
+            lr: s.real("lr", 1e-12..=1e3)?,
+            weight_decay: s.real("weight_decay", 0.0..=1e3)?,
+            ..AdamConfig::default()
+        },
+        schedule: s
+            .choice("schedule", &[("constant", Schedule::Constant), ("cosine", Schedule::Cosine { floor: 0.01 })])?,
+    };
+    let restarts = s.whole("restarts", 1..=MOST_MODELS)?;
+    if restarts * instances > MOST_MODELS {
+        return Err(
+            s.wrong("restarts", &format!("at most {MOST_MODELS} models in all; {instances} instances were asked for"))
+        );
+    }
+    Ok((plan, density))
+}
+
+/// The best of the restarts of an instance, and the losses of all.
+pub struct Best {
+    pub model: Trained,
+    pub losses: Vec<f64>,
+    pub density: Vec<f64>,
+}
+
+/// Trains all restarts of all instances side by side.
+pub fn train(
+    s: &Settings,
+    plan: &Plan,
+    density: &[Vec<f64>],
+    lab: &Lab,
+    outcome: &mut Outcome,
+) -> Result<Vec<Best>, ToyError> {
+    let restarts = s.whole("restarts", 1..=MOST_MODELS)?;
+    let all: Vec<Vec<f64>> = density.iter().flat_map(|d| vec![d.clone(); restarts]).collect();
+    let start = Instant::now();
+    let mut trained = plan
+        .train(&all, &lab.rng.fork("instances"), &|share| (lab.watch)(share, "training"))
+        .ok_or(ToyError::Stopped)?
+        .into_iter();
+    outcome.training += start.elapsed();
+    outcome.steps += plan.steps * all.len() as u64;
+    let best = |density: &Vec<f64>| {
+        let models: Vec<Trained> = trained.by_ref().take(restarts).collect();
+        let losses: Vec<f64> = models.iter().map(|m| m.loss).collect();
+        let model = models.into_iter().min_by(|a, b| a.loss.total_cmp(&b.loss)).expect("at least one restart");
+        Best { model, losses, density: density.clone() }
+    };
+    Ok(density.iter().map(best).collect())
+}
+
+/// The keys that the contract names, and a few more.
+pub fn instance(seed: usize, best: &Best, truth: &Truth) -> Map<String, Value> {
+    let w = &best.model.w;
+    let rows: Vec<Vec<f32>> = (0..w.cols()).map(|k| (0..w.rows()).map(|i| w[(i, k)]).collect()).collect();
+    let value = json!({
+        "density": best.density.iter().copied().fold(0.0, f64::max),
+        "seed": seed,
+        "loss": best.model.loss,
+        "n_represented": n_represented(w),
+        "feature_dimensionality": dimensionality(w),
+        "dimensions_per_feature": dimensions_per_feature(w),
+        "norms": norms(w),
+        "truth": truth.label(),
+        "W": rows,
+        "b": best.model.b,
+        "restart_losses": best.losses,
+        "history": best.model.history,
+    });
+    let Value::Object(map) = value else { unreachable!("an object was written down") };
+    map
+}
+
+/// Features in the plane, one panel an instance; nothing where there are more dimensions.
+pub fn directions(best: &[Best], title: &str) -> Option<Picture> {
+    let plane = best.first().is_some_and(|b| b.model.w.cols() == 2);
+    let panel = |b: &Best| Panel {
+        label: format!("p = {}", short(b.density.iter().copied().fold(0.0, f64::max))),
+        points: (0..b.model.w.rows()).map(|i| [f64::from(b.model.w[(i, 0)]), f64::from(b.model.w[(i, 1)])]).collect(),
+    };
+    plane.then(|| Picture::Directions {
+        name: "directions",
+        title: title.into(),
+        caption: "One arrow a feature: its direction in the two hidden dimensions, darker the more important it is. \
+                  Left to right, features are on ever more rarely. Arrows of full length at right angles share nothing; \
+                  opposite arrows share a line; a polygon shares the plane."
+            .into(),
+        panels: best.iter().map(panel).collect(),
+    })
+}
+
+/// Feature dimensionality of all represented features and D*, over 1 / density.
+pub fn dimensionality_sweep(best: &[Best]) -> Option<Picture> {
+    let x = |b: &Best| 1.0 / b.density.iter().copied().fold(0.0, f64::max);
+    let differ = best.windows(2).any(|w| w[0].density != w[1].density);
+    let each = |b: &Best| {
+        let long = norms(&b.model.w);
+        let d = dimensionality(&b.model.w);
+        d.into_iter().zip(long).filter(|(_, norm)| *norm > 0.1).map(|(d, _)| (x(b), d)).collect::<Vec<_>>()
+    };
+    let per_feature = |b: &Best| (x(b), dimensions_per_feature(&b.model.w));
+    let finite = |points: Vec<(f64, f64)>| points.into_iter().filter(|p| p.1.is_finite() && p.1 < 2.0).collect();
+    differ.then(|| Picture::Sweep {
+        name: "dimensionality",
+        title: "How many dimensions has a feature?".into(),
+        caption: "A point a feature: the share of a dimension that it has to itself. The line is the hidden dimensions per \
+                  feature, D*. Features that share evenly sit on fractions: 1/2 for antipodal pairs, 2/3 for triangles, 2/5 \
+                  for pentagons."
+            .into(),
+        x_name: "1 / density (logarithmic)".into(),
+        y_name: "dimensions per feature".into(),
+        series: vec![
+            Series { name: "a feature, D".into(), points: best.iter().flat_map(each).collect(), line: false },
+            Series { name: "m / ‖W‖², D*".into(), points: finite(best.iter().map(per_feature).collect()), line: true },
+        ],
+        levels: [(1.0, "1"), (2.0 / 3.0, "2/3"), (0.5, "1/2"), (0.4, "2/5")].map(|(y, l)| (y, l.to_string())).to_vec(),
+    })
+}
+
+/// Three significant digits.
+pub fn short(v: f64) -> String {
+    if v == 0.0 {
+        return "0".into();
+    }
+    if !(1e-3..1e6).contains(&v.abs()) {
+        return format!("{v:.2e}");
+    }
+    let decimals = (2 - v.abs().log10().floor() as i32).max(0) as usize;
+    let text = format!("{v:.decimals$}");
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_string() } else { text }
+}
