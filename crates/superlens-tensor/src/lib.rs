@@ -8,6 +8,7 @@ pub mod decomp;
 pub mod gradcheck;
 pub mod io;
 pub mod kernels;
+pub mod lbfgs;
 mod mat;
 mod ops;
 pub mod optim;

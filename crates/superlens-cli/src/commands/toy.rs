@@ -43,7 +43,9 @@ pub fn run(args: &Toy, global: Global) -> Result<(), Failure> {
         for line in &outcome.says {
             writeln!(out, "{line}")?;
         }
-        writeln!(out, "\n{seconds:.1} s, {} training steps a second", report::words::number(rate(&outcome)))?;
+        let rate = report::words::number(rate(&outcome));
+        let rate = if outcome.steps > 0 { format!(", {rate} training steps a second") } else { String::new() };
+        writeln!(out, "\n{seconds:.1} s{rate}")?;
         if let Some(dir) = &args.out {
             writeln!(out, "report: {}", dir.join("report.html").display())?;
         }

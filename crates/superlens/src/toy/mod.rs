@@ -4,6 +4,7 @@
 
 pub mod data;
 pub mod demo;
+pub mod exact;
 pub mod fused;
 pub mod geometry;
 pub mod lab;

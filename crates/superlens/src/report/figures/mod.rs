@@ -7,6 +7,7 @@ mod directions;
 mod features;
 mod fvu;
 mod glyph;
+mod grid;
 mod neurons;
 mod null;
 mod overlay;
@@ -78,5 +79,6 @@ pub fn toy(picture: &Picture) -> Figure {
         Picture::Sweep { name, title, caption, x_name, y_name, series, levels } => {
             sweep::sweep(&sweep::Sweep { name, title, caption, x_name, y_name, series, levels })
         }
+        Picture::Grid(g) => grid::grid(g),
     }
 }

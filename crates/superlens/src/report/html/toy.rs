@@ -27,7 +27,7 @@ pub fn toy_page(toy: &Toy, outcome: &Outcome, figures: &[Figure], source: &Sourc
                 @if !figures.is_empty() {
                     section {
                         h2 { "Pictures" }
-                        @for figure in figures { (picture(figure, "toy")) }
+                        div.toys { @for figure in figures { (picture(figure, "toy")) } }
                     }
                 }
                 section {

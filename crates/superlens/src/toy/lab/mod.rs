@@ -2,6 +2,7 @@
 //!
 //! One file for each toy; `TOYS` is the list from which the command, its help and its table follow.
 
+mod phase;
 mod relu_hidden;
 mod relu_output;
 mod settings;
@@ -15,7 +16,7 @@ use superlens_tensor::Rng;
 pub use settings::{Setting, SettingError, Settings};
 
 /// All toys, in the order of `superlens toy list`.
-pub const TOYS: &[Toy] = &[relu_output::TOY, relu_hidden::TOY];
+pub const TOYS: &[Toy] = &[relu_output::TOY, phase::TOY, relu_hidden::TOY];
 
 /// A toy as the command shows it.
 #[derive(Clone, Copy, Debug)]
@@ -83,7 +84,12 @@ pub struct Outcome {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Picture {
     /// Feature directions in the plane, a panel an instance.
-    Directions { name: &'static str, title: String, caption: String, panels: Vec<Panel> },
+    Directions {
+        name: &'static str,
+        title: String,
+        caption: String,
+        panels: Vec<Panel>,
+    },
     /// Values over a logarithmic axis.
     Sweep {
         name: &'static str,
@@ -96,6 +102,23 @@ pub enum Picture {
         /// Where horizontal lines stand, and what they are.
         levels: Vec<(f64, String)>,
     },
+    Grid(Grid),
+}
+
+/// Cells of two logarithmic axes, each of one class, in one panel or several.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Grid {
+    pub name: &'static str,
+    pub title: String,
+    pub caption: String,
+    pub x_name: String,
+    pub y_name: String,
+    pub x: Vec<f64>,
+    pub y: Vec<f64>,
+    /// At most four.
+    pub classes: Vec<String>,
+    /// Label, and the class of each cell, row after row of `y`.
+    pub panels: Vec<(String, Vec<usize>)>,
 }
 
 /// One instance's feature directions in the plane.
@@ -120,13 +143,16 @@ mod tests {
     #[test]
     fn every_toy_runs_with_its_defaults_made_small() {
         for toy in TOYS {
-            let small: Vec<String> =
-                ["steps=20", "batch=64"].iter().filter(|s| has(toy, s)).map(|s| s.to_string()).collect();
+            let small: Vec<String> = ["steps=20", "batch=64", "cells=3", "starts=2"]
+                .iter()
+                .filter(|s| has(toy, s))
+                .map(|s| s.to_string())
+                .collect();
             let settings = Settings::parse(toy.name, toy.settings, &small).unwrap();
             let watch = |_: f64, _: &str| ControlFlow::Continue(());
             let lab = Lab { instances: 3, rng: Rng::new(0), watch: &watch };
             let outcome = (toy.run)(&settings, &lab).unwrap();
-            assert_eq!(outcome.instances.len(), 3, "{}", toy.name);
+            assert!(!outcome.instances.is_empty(), "{}", toy.name);
             let columns = outcome.table[0].len();
             assert!(outcome.table.len() > 1 && outcome.table.iter().all(|row| row.len() == columns));
             assert!(!outcome.says.is_empty() && outcome.instances.iter().all(|i| i.contains_key("loss")));

@@ -94,6 +94,23 @@ pub fn plan(
     Ok((plan, density))
 }
 
+/// The paper's training of a ReLU-output model whose features are all equally important.
+pub fn plain_plan(n: usize, m: usize, steps: u64) -> Plan {
+    Plan {
+        d_hidden: m,
+        importance: vec![1.0; n],
+        hidden: Response::Linear,
+        readout: Response::Relu,
+        l1: 0.0,
+        bias: true,
+        signed: false,
+        batch: 1024,
+        steps,
+        adam: AdamConfig { lr: 5e-3, ..AdamConfig::default() },
+        schedule: Schedule::Cosine { floor: 0.01 },
+    }
+}
+
 /// The best of the restarts of an instance, and the losses of all.
 pub struct Best {
     pub model: Trained,
