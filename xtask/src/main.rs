@@ -1,6 +1,7 @@
 //! The repository's chores. `cargo xtask help` lists them.
 
 mod ci;
+mod gallery;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ Usage: cargo xtask <chore>
 
   ci      Everything a change must pass: format, tidy, lints, tests, documentation, dependencies.
   tidy    The rules of ARCHITECTURE.md that a program can check. Quick; changes nothing.
+  gallery Runs the experiments and writes docs/gallery.md; with --all the slow ones too.
   help    This page, and the rules that tidy knows.
 ";
 
@@ -18,6 +20,8 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["ci"] => ci::run(&workspace_root()),
+        ["gallery"] => gallery::run(&workspace_root(), false),
+        ["gallery", "--all"] => gallery::run(&workspace_root(), true),
         ["tidy"] => tidy::run(&workspace_root()),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}\n{}", tidy::help());

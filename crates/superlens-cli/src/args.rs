@@ -52,6 +52,7 @@ pub enum Command {
     Demo(Demo),
     Diagnose(Diagnose),
     Toy(Toy),
+    Run(Run),
 }
 
 /// Train small models whose truth is known, and diagnose each as if it were not
@@ -110,6 +111,23 @@ pub struct Toy {
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub instances: u32,
     /// Folder for report.html, report.json and the figures; without it nothing is written
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+/// Run an experiment and judge what it must show
+///
+/// FILE is a TOML file like those in experiments/: a toy with its settings, and claims with the range in which the median
+/// over the seeds must lie. The exit code is 0 if all claims are met, else 1.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  superlens run experiments/headline.toml
+  superlens run experiments/headline.toml --out runs/headline --json")]
+pub struct Run {
+    /// The experiment
+    pub file: PathBuf,
+    /// Folder for report.json; without it nothing is written
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
 }

@@ -2,6 +2,7 @@
 
 pub mod demo;
 pub mod diagnose;
+pub mod run;
 mod summary;
 mod table;
 pub mod toy;

@@ -37,6 +37,28 @@ pub fn dimensions_per_feature(w: &Mat) -> f64 {
     w.cols() as f64 / norms(w).iter().map(|norm| norm * norm).sum::<f64>()
 }
 
+/// Cosines between the directions of all pairs of represented features, row after row.
+pub fn cosines(w: &Mat) -> Vec<f64> {
+    let norms = norms(w);
+    let kept: Vec<usize> = (0..w.rows()).filter(|&i| norms[i] > REPRESENTED).collect();
+    let dot = |i: usize, j: usize| w.row(i).iter().zip(w.row(j)).map(|(a, b)| f64::from(a * b)).sum::<f64>();
+    let pairs = kept.iter().enumerate().flat_map(|(a, &i)| kept[..a].iter().map(move |&j| (i, j)));
+    pairs.map(|(i, j)| dot(i, j) / (norms[i] * norms[j])).collect()
+}
+
+/// Angles in degrees from each represented feature to the next around the plane; empty with other than two dimensions.
+pub fn gaps(w: &Mat) -> Vec<f64> {
+    if w.cols() != 2 {
+        return Vec::new();
+    }
+    let norms = norms(w);
+    let kept = (0..w.rows()).filter(|&i| norms[i] > REPRESENTED);
+    let mut angles: Vec<f64> = kept.map(|i| f64::from(w[(i, 1)]).atan2(f64::from(w[(i, 0)])).to_degrees()).collect();
+    angles.sort_by(f64::total_cmp);
+    let next = |k: usize| if k + 1 < angles.len() { angles[k + 1] } else { angles[0] + 360.0 };
+    (0..angles.len()).map(|k| next(k) - angles[k]).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,6 +78,15 @@ mod tests {
         }
         let tetrahedron = Mat::from_fn(4, 3, |i, j| [[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]][i][j] as f32);
         assert!(dimensionality(&tetrahedron).iter().all(|d| (d - 0.75).abs() < 1e-6));
+    }
+
+    #[test]
+    fn a_polygon_has_equal_gaps() {
+        assert!(gaps(&polygon(5)).iter().all(|gap| (gap - 72.0).abs() < 1e-4));
+        let cosines = cosines(&polygon(4));
+        assert_eq!(cosines.len(), 6);
+        assert!((cosines.iter().sum::<f64>() + 2.0).abs() < 1e-6, "two opposite pairs, the rest at right angles");
+        assert!(gaps(&Mat::zeros(3, 3)).is_empty());
     }
 
     /// ΣD_i ≤ rank, whatever the weights; a feature without direction has none.

@@ -2,6 +2,7 @@
 //!
 //! One file for each toy; `TOYS` is the list from which the command, its help and its table follow.
 
+pub mod experiment;
 mod phase;
 mod relu_hidden;
 mod relu_output;

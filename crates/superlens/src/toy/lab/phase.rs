@@ -17,7 +17,7 @@ pub const TOY: Toy = Toy {
     source: "Elhage et al. 2022, Toy Models of Superposition (arXiv 2209.10652), superposition as a phase change",
     settings: SETTINGS,
     keys: "An instance is a cell: density, importance (of the last feature), loss (sum over features), closed_form (the best \
-           of the named configurations) and its region, region (found), W and b. --instances is not used; with check=K, K \
+           of the named configurations) and its region, reached (at least as good), same_region, region (found), W and b. --instances is not used; with check=K, K \
            cells also have sampled_loss, the best of `starts` models trained on samples.",
     run,
 };
@@ -58,8 +58,8 @@ fn run(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
     let check = s.whole("check", 0..=side * side)?;
     let steps = s.whole("steps", 1..=10_000_000)?;
     let cells = cells(n, &densities, &importances, starts, bias, lab)?;
-    let mut outcome = Outcome::default();
-    outcome.instances = cells.iter().map(|c| instance(c, n)).collect();
+    let instances = cells.iter().map(|c| instance(c, n)).collect();
+    let mut outcome = Outcome { instances, ..Outcome::default() };
     if check > 0 {
         let start = Instant::now();
         sampled(&cells, n, bias, check, starts, steps, lab, &mut outcome)?;
@@ -141,6 +141,8 @@ fn instance(c: &Cell, n: usize) -> Map<String, Value> {
         "loss": c.loss,
         "region": REGIONS[c.region],
         "closed_form": c.theory.0,
+        "reached": c.loss <= 1.001 * c.theory.0,
+        "same_region": c.region == c.theory.1,
         "closed_form_region": REGIONS[c.theory.1],
         "W": w,
         "b": c.params[n * m..],

@@ -12,7 +12,9 @@ pub const TOY: Toy = Toy {
     source: "Elhage et al. 2022, Toy Models of Superposition (arXiv 2209.10652)",
     settings: SETTINGS,
     keys: "W is the paper's, d_hidden rows of n_features numbers. Each instance also has dimensions_per_feature (D* = m/‖W‖²), \
-           norms, linear_optimum (the best loss of a linear model), truth, restart_losses and history (step, loss).",
+           norms, sum_dimensionality, share_in_pairs (features within 0.05 of D = 1/2), cosines (of represented pairs), gaps \
+           (degrees, in the plane), linear_optimum (the best loss of a linear model) and its ratio loss_over_linear, truth, \
+           restart_losses and history (step, loss).",
     run,
 };
 
@@ -44,6 +46,7 @@ fn run(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
         let optimum = linear_optimum(b, &plan.importance, plan.d_hidden, plan.bias);
         let mut instance = tied::instance(seed, b, &truth);
         instance.insert("linear_optimum".into(), optimum.into());
+        instance.insert("loss_over_linear".into(), (b.model.loss / optimum.max(1e-300)).into());
         outcome.table.push(vec![
             short(b.density.iter().copied().fold(0.0, f64::max)),
             short(b.model.loss),

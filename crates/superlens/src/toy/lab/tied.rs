@@ -3,9 +3,10 @@
 use super::{Lab, Outcome, Panel, Picture, Series, Setting, SettingError, Settings, ToyError};
 use crate::toy::Truth;
 use crate::toy::fused::{Plan, Trained};
-use crate::toy::geometry::{dimensionality, dimensions_per_feature, n_represented, norms};
+use crate::toy::geometry::{REPRESENTED, cosines, dimensionality, dimensions_per_feature, gaps, n_represented, norms};
 use serde_json::{Map, Value, json};
 use std::time::Instant;
+use superlens_tensor::Mat;
 use superlens_tensor::kernels::tied::Response;
 use superlens_tensor::optim::{AdamConfig, Schedule};
 
@@ -156,6 +157,10 @@ pub fn instance(seed: usize, best: &Best, truth: &Truth) -> Map<String, Value> {
         "feature_dimensionality": dimensionality(w),
         "dimensions_per_feature": dimensions_per_feature(w),
         "norms": norms(w),
+        "sum_dimensionality": dimensionality(w).iter().sum::<f64>(),
+        "share_in_pairs": share_in_pairs(w),
+        "cosines": cosines(w),
+        "gaps": gaps(w),
         "truth": truth.label(),
         "W": rows,
         "b": best.model.b,
@@ -164,6 +169,13 @@ pub fn instance(seed: usize, best: &Best, truth: &Truth) -> Map<String, Value> {
     });
     let Value::Object(map) = value else { unreachable!("an object was written down") };
     map
+}
+
+/// Share of the represented features whose dimensionality lies within 0.05 of the half that an antipodal pair has.
+fn share_in_pairs(w: &Mat) -> f64 {
+    let kept: Vec<f64> =
+        dimensionality(w).into_iter().zip(norms(w)).filter(|(_, norm)| *norm > REPRESENTED).map(|(d, _)| d).collect();
+    kept.iter().filter(|d| (**d - 0.5).abs() < 0.05).count() as f64 / kept.len().max(1) as f64
 }
 
 /// Features in the plane, one panel an instance; nothing where there are more dimensions.

@@ -1,0 +1,323 @@
+//! An experiment: a toy with its settings, and what a right implementation must show.
+//!
+//! One TOML file a figure of a paper. Each `[[expect]]` names a number in the toy's JSON and the range in which its median
+//! over the seeds must lie, so that an experiment is its own golden test.
+
+use super::{Lab, Settings, Toy, ToyError};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use superlens_tensor::Rng;
+
+/// A file of `experiments/`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Experiment {
+    pub title: String,
+    /// Paper and section, or how the values were derived.
+    pub source: String,
+    pub toy: String,
+    #[serde(default = "one")]
+    pub instances: usize,
+    /// Seeds `0..seeds`, of which the median is judged.
+    #[serde(default = "five")]
+    pub seeds: u64,
+    #[serde(default)]
+    pub set: BTreeMap<String, toml::Value>,
+    /// Whether it takes more than a minute on two cores: run by `--all` only.
+    #[serde(default)]
+    pub slow: bool,
+    pub expect: Vec<Expect>,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn five() -> u64 {
+    5
+}
+
+/// One claim, and the number that decides it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expect {
+    pub claim: String,
+    /// `published`, `derived`, or `report` for what is not to be judged.
+    pub provenance: Provenance,
+    /// The value as the source has it, in words.
+    pub value: String,
+    /// A key of an instance; of nested lists all numbers are taken.
+    pub key: String,
+    /// Only this instance; without it all of them.
+    pub instance: Option<usize>,
+    /// What becomes of several numbers.
+    #[serde(default)]
+    pub over: Over,
+    #[serde(default = "lowest")]
+    pub low: f64,
+    #[serde(default = "highest")]
+    pub high: f64,
+}
+
+fn lowest() -> f64 {
+    f64::NEG_INFINITY
+}
+
+fn highest() -> f64 {
+    f64::INFINITY
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Provenance {
+    Published,
+    Derived,
+    Report,
+}
+
+/// From several numbers to one.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Over {
+    #[default]
+    Mean,
+    Min,
+    Max,
+    Sum,
+    Median,
+    /// The largest step down from one number to the next; 0 where they never fall.
+    LargestFall,
+    /// The largest step up.
+    LargestRise,
+    /// How many are above one half.
+    CountAboveHalf,
+    /// The least, over instances, of the largest within each.
+    MinOfMax,
+    /// The share of true values.
+    Share,
+}
+
+/// What came of a claim.
+#[derive(Clone, Debug, Serialize)]
+pub struct Judged {
+    pub claim: String,
+    pub provenance: Provenance,
+    pub value: String,
+    pub low: Option<f64>,
+    pub high: Option<f64>,
+    /// Ours, seed by seed.
+    pub seeds: Vec<f64>,
+    pub median: f64,
+    /// Whether the median lies in the range; `None` where it is only reported.
+    pub met: Option<bool>,
+}
+
+/// Why an experiment can't be run.
+#[derive(Debug, thiserror::Error)]
+pub enum ExperimentError {
+    #[error("{0}")]
+    Wrong(String),
+    #[error("stopped before the experiment was done")]
+    Stopped,
+}
+
+impl Experiment {
+    /// Reads the text of a file; `file` is its name for the messages.
+    ///
+    /// # Errors
+    /// What isn't TOML or has another form, in one line.
+    pub fn parse(file: &str, text: &str) -> Result<Self, ExperimentError> {
+        let wrong = |e: toml::de::Error| {
+            let line = e.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
+            ExperimentError::Wrong(format!("{file}: line {line}: {}", e.message().replace('\n', " ")))
+        };
+        let experiment: Experiment = toml::from_str(text).map_err(wrong)?;
+        if experiment.seeds == 0 || experiment.instances == 0 || experiment.expect.is_empty() {
+            return Err(ExperimentError::Wrong(format!(
+                "{file}: expected at least one seed, one instance and one [[expect]]"
+            )));
+        }
+        Ok(experiment)
+    }
+
+    /// Runs the toy for every seed and judges each claim.
+    ///
+    /// # Errors
+    /// A toy or setting that doesn't exist, a key that its JSON lacks, or `watch` breaking.
+    pub fn run(&self, watch: &(dyn Fn(f64, &str) -> ControlFlow<()> + Sync)) -> Result<Vec<Judged>, ExperimentError> {
+        let wrong = |e: &dyn std::fmt::Display| ExperimentError::Wrong(e.to_string());
+        let toy = Toy::find(&self.toy).map_err(|e| wrong(&e))?;
+        let pairs: Vec<String> = self.set.iter().map(|(key, value)| format!("{key}={}", typed(value))).collect();
+        let settings = Settings::parse(toy.name, toy.settings, &pairs).map_err(|e| wrong(&e))?;
+        let mut values: Vec<Vec<f64>> = vec![Vec::new(); self.expect.len()];
+        for seed in 0..self.seeds {
+            let stage = format!("seed {} of {}", seed + 1, self.seeds);
+            let watch = |share: f64, _: &str| watch((seed as f64 + share) / self.seeds as f64, &stage);
+            let rng = Rng::new(seed).fork("toy").fork(toy.name);
+            let lab = Lab { instances: self.instances, rng, watch: &watch };
+            let outcome = (toy.run)(&settings, &lab).map_err(|e| match e {
+                ToyError::Stopped => ExperimentError::Stopped,
+                ToyError::Setting(e) => wrong(&e),
+            })?;
+            for (expect, values) in self.expect.iter().zip(&mut values) {
+                values.push(expect.of(&outcome.instances).map_err(ExperimentError::Wrong)?);
+            }
+        }
+        Ok(self.expect.iter().zip(values).map(|(expect, seeds)| expect.judge(seeds)).collect())
+    }
+}
+
+/// A TOML value as it would be typed after `--set key=`.
+fn typed(value: &toml::Value) -> String {
+    match value {
+        toml::Value::String(text) => text.clone(),
+        toml::Value::Array(list) => list.iter().map(typed).collect::<Vec<_>>().join(","),
+        other => other.to_string(),
+    }
+}
+
+impl Expect {
+    /// The number of this claim in the instances of one run.
+    fn of(&self, instances: &[serde_json::Map<String, Value>]) -> Result<f64, String> {
+        let chosen: Vec<_> = match self.instance {
+            Some(i) => instances.iter().skip(i).take(1).collect(),
+            None => instances.iter().collect(),
+        };
+        let mut groups: Vec<Vec<f64>> = Vec::new();
+        for instance in &chosen {
+            let value = instance.get(&self.key).ok_or_else(|| format!("expect: the toy has no key {:?}", self.key))?;
+            let mut numbers = Vec::new();
+            flatten(value, &mut numbers);
+            groups.push(numbers);
+        }
+        let all = groups.concat();
+        if all.is_empty() {
+            return Err(format!("expect: {:?} holds no number in the instances asked for", self.key));
+        }
+        Ok(self.over.reduce(&all, &groups))
+    }
+
+    fn judge(&self, seeds: Vec<f64>) -> Judged {
+        let median = median(&seeds);
+        let finite = |v: f64| v.is_finite().then_some(v);
+        Judged {
+            claim: self.claim.clone(),
+            provenance: self.provenance,
+            value: self.value.clone(),
+            low: finite(self.low),
+            high: finite(self.high),
+            median,
+            seeds,
+            met: (self.provenance != Provenance::Report).then_some((self.low..=self.high).contains(&median)),
+        }
+    }
+}
+
+/// All numbers in a value; true is 1 and false is 0.
+fn flatten(value: &Value, out: &mut Vec<f64>) {
+    match value {
+        Value::Number(n) => out.extend(n.as_f64()),
+        Value::Bool(b) => out.push(f64::from(*b)),
+        Value::Array(list) => list.iter().for_each(|v| flatten(v, out)),
+        _ => {}
+    }
+}
+
+impl Over {
+    fn reduce(self, all: &[f64], groups: &[Vec<f64>]) -> f64 {
+        let steps = || all.windows(2).map(|w| w[1] - w[0]);
+        let max = |v: &[f64]| v.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        match self {
+            Over::Mean | Over::Share => all.iter().sum::<f64>() / all.len() as f64,
+            Over::Min => all.iter().copied().fold(f64::INFINITY, f64::min),
+            Over::Max => max(all),
+            Over::Sum => all.iter().sum(),
+            Over::Median => median(all),
+            Over::LargestFall => -steps().fold(0.0, f64::min),
+            Over::LargestRise => steps().fold(0.0, f64::max),
+            Over::CountAboveHalf => all.iter().filter(|v| **v > 0.5).count() as f64,
+            Over::MinOfMax => groups.iter().map(|g| max(g)).fold(f64::INFINITY, f64::min),
+        }
+    }
+}
+
+/// The middle number, or the mean of the two.
+pub fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let half = sorted.len() / 2;
+    if sorted.len() % 2 == 1 { sorted[half] } else { 0.5 * (sorted[half - 1] + sorted[half]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = r#"
+title = "an antipodal pair"
+source = "derived"
+toy = "relu_output"
+instances = 2
+seeds = 3
+[set]
+n_features = 2
+d_hidden = 1
+importance = 1
+density = 0.1
+steps = 1500
+lr = 5e-3
+restarts = 4
+[[expect]]
+claim = "two features on a line cost p²/6 each"
+provenance = "derived"
+value = "p²/6"
+key = "loss"
+over = "max"
+low = 0.00155
+high = 0.00175
+[[expect]]
+claim = "never met"
+provenance = "derived"
+value = "0"
+key = "loss"
+high = 0.0
+"#;
+
+    #[test]
+    fn claims_are_judged_by_the_median_over_seeds() {
+        let judged = Experiment::parse("pair.toml", TEXT).unwrap().run(&|_, _| ControlFlow::Continue(())).unwrap();
+        assert_eq!((judged[0].met, judged[1].met), (Some(true), Some(false)), "{judged:?}");
+        assert_eq!(judged[0].seeds.len(), 3);
+        assert!(judged[0].median == median(&judged[0].seeds));
+    }
+
+    #[test]
+    fn what_is_wrong_names_the_file_and_the_line() {
+        let error = |text: &str| Experiment::parse("x.toml", text).unwrap_err().to_string();
+        assert!(error("title = 3").starts_with("x.toml: line 1: "), "{}", error("title = 3"));
+        let misspelt = TEXT.replace("seeds", "sedes");
+        assert!(error(&misspelt).contains("sedes"), "{}", error(&misspelt));
+        let run = |text: &str| {
+            let experiment = Experiment::parse("x.toml", text).unwrap();
+            experiment.run(&|_, _| ControlFlow::Continue(())).unwrap_err().to_string()
+        };
+        assert!(run(&TEXT.replace("relu_output", "relu")).contains("no toy called"));
+        assert!(run(&TEXT.replace("d_hidden", "hidden")).contains("no setting"));
+        assert!(
+            run(&TEXT.replace("key = \"loss\"", "key = \"los\"").replace("steps = 1500", "steps = 2"))
+                .contains("\"los\"")
+        );
+    }
+
+    #[test]
+    fn numbers_are_reduced() {
+        let groups = [vec![1.0, 3.0], vec![2.0, 0.0]];
+        let all = groups.concat();
+        let of = |over: Over| over.reduce(&all, &groups);
+        assert_eq!((of(Over::Mean), of(Over::Min), of(Over::Max), of(Over::Sum)), (1.5, 0.0, 3.0, 6.0));
+        assert_eq!((of(Over::Median), of(Over::LargestFall), of(Over::LargestRise)), (1.5, 2.0, 2.0));
+        assert_eq!((of(Over::CountAboveHalf), of(Over::MinOfMax)), (3.0, 2.0));
+    }
+}
