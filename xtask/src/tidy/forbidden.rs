@@ -88,7 +88,10 @@ mod tests {
         }
         assert_eq!(lines(check_quiet, LIBRARY, "fn a() { std::env::current_dir() }"), [0usize; 0]);
         assert_eq!(lines(check_quiet, LIBRARY, "#[cfg(test)]\nmod tests { fn a() { println!(\"x\") } }"), [0usize; 0]);
-        assert_eq!(lines(check_quiet, "crates/superlens-cli/src/main.rs", "fn main() { println!(\"x\") }"), [0usize; 0]);
+        assert_eq!(
+            lines(check_quiet, "crates/superlens-cli/src/main.rs", "fn main() { println!(\"x\") }"),
+            [0usize; 0]
+        );
     }
 
     #[test]

@@ -92,6 +92,8 @@ pub fn diagnose(
     watch: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Diagnosis, DiagnoseError> {
     check_finite(x)?;
+    let scaled = rows::in_range(x);
+    let x = scaled.as_ref().unwrap_or(x);
     let constant = rows::constant_columns(x);
     let live: Vec<usize> = (0..x.cols()).filter(|j| constant.binary_search(j).is_err()).collect();
     if x.rows() < 2 || live.len() < 2 {

@@ -75,9 +75,41 @@ pub(super) fn effective_rows(rows: usize, rho: &[f64]) -> f64 {
     rows as f64 * (1.0 - mean) / (1.0 + mean)
 }
 
+/// Largest sizes of the entries whose squares `f32` holds with room to spare.
+const IN_RANGE: std::ops::RangeInclusive<f32> = 1e-9..=1e9;
+
+/// `x` times a power of two that brings its largest entry near 1, where squares would leave the range of `f32` otherwise.
+/// Nothing in a diagnosis depends on the scale.
+pub(super) fn in_range(x: &Mat) -> Option<Mat> {
+    let largest = x.data().iter().fold(0.0f32, |m, v| m.max(v.abs()));
+    if largest == 0.0 || IN_RANGE.contains(&largest) {
+        return None;
+    }
+    // In two steps, since the factor itself may be out of range.
+    let exponent = -f64::from(largest).log2().floor() as i32;
+    let (half, rest) = (2f32.powi(exponent / 2), 2f32.powi(exponent - exponent / 2));
+    let mut scaled = x.clone();
+    scaled.data_mut().iter_mut().for_each(|v| *v = *v * half * rest);
+    Some(scaled)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_beyond_the_squares_of_floats_are_brought_back() {
+        for (size, scaled) in [(1e30f32, true), (1e-30, true), (1e-42, true), (3.0, false), (f32::MAX, true)] {
+            let x = Mat::from_fn(2, 2, |i, j| if i == j { size } else { -0.25 * size });
+            let got = in_range(&x);
+            assert_eq!(got.is_some(), scaled, "{size}");
+            if let Some(got) = got {
+                assert!((1.0..2.0).contains(&got[(0, 0)]), "{size}: {}", got[(0, 0)]);
+                assert!((got[(0, 1)] / got[(0, 0)] + 0.25).abs() < 1e-2);
+            }
+        }
+        assert!(in_range(&Mat::zeros(2, 2)).is_none());
+    }
 
     #[test]
     fn parts_are_disjoint_and_cover_the_rows() {
