@@ -2,8 +2,11 @@
 //!
 //! One file for each toy; `TOYS` is the list from which the command, its help and its table follow.
 
+mod boolean_and;
 pub mod experiment;
+mod incidental;
 mod phase;
+mod product;
 mod relu_hidden;
 mod relu_output;
 mod settings;
@@ -17,7 +20,8 @@ use superlens_tensor::Rng;
 pub use settings::{Setting, SettingError, Settings};
 
 /// All toys, in the order of `superlens toy list`.
-pub const TOYS: &[Toy] = &[relu_output::TOY, phase::TOY, relu_hidden::TOY];
+pub const TOYS: &[Toy] =
+    &[relu_output::TOY, phase::TOY, relu_hidden::TOY, boolean_and::TOY, incidental::TOY, product::TOY];
 
 /// A toy as the command shows it.
 #[derive(Clone, Copy, Debug)]
@@ -144,11 +148,12 @@ mod tests {
     #[test]
     fn every_toy_runs_with_its_defaults_made_small() {
         for toy in TOYS {
-            let small: Vec<String> = ["steps=20", "batch=64", "cells=3", "starts=2"]
-                .iter()
-                .filter(|s| has(toy, s))
-                .map(|s| s.to_string())
-                .collect();
+            let small: Vec<String> =
+                ["steps=20", "batch=64", "cells=3", "starts=2", "restarts=2", "iterations=20", "trials=5"]
+                    .iter()
+                    .filter(|s| has(toy, s))
+                    .map(|s| s.to_string())
+                    .collect();
             let settings = Settings::parse(toy.name, toy.settings, &small).unwrap();
             let watch = |_: f64, _: &str| ControlFlow::Continue(());
             let lab = Lab { instances: 3, rng: Rng::new(0), watch: &watch };
