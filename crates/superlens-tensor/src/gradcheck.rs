@@ -149,7 +149,7 @@ fn ridders(quotient: &mut dyn FnMut(f64) -> f64, start: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::optim::{AdamConfig, Schedule};
+    use crate::optim::{Optimiser, Schedule};
     use crate::train::{TrainConfig, train};
     use std::ops::ControlFlow;
 
@@ -207,8 +207,8 @@ mod tests {
 
     #[test]
     fn a_network_on_the_tape_learns() {
-        let adam = AdamConfig { lr: 0.02, ..AdamConfig::default() };
-        let config = TrainConfig { steps: 400, adam, schedule: Schedule::Cosine { floor: 0.0 }, clip_norm: None };
+        let optimiser = Optimiser::adam(0.02);
+        let config = TrainConfig { steps: 400, optimiser, schedule: Schedule::Cosine { floor: 0.0 }, clip_norm: None };
         let mut losses = Vec::new();
         train(&mut Network::new(1.0), &config, &mut Rng::new(1), &mut |s| {
             losses.push(s.loss);

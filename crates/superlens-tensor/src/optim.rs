@@ -22,6 +22,64 @@ impl Default for AdamConfig {
     }
 }
 
+/// The constants of [`Sgd`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SgdConfig {
+    /// The peak learning rate; a [`Schedule`] scales it.
+    pub lr: f64,
+    pub momentum: f32,
+    /// Decoupled decay of all weights: each step also takes off `lr · weight_decay · w`.
+    pub weight_decay: f64,
+}
+
+/// What makes a step of a gradient.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Optimiser {
+    /// Adam, or AdamW where there is weight decay.
+    Adam(AdamConfig),
+    Sgd(SgdConfig),
+}
+
+impl Optimiser {
+    /// Adam with its usual constants.
+    pub fn adam(lr: f64) -> Self {
+        Optimiser::Adam(AdamConfig { lr, ..AdamConfig::default() })
+    }
+
+    /// The peak learning rate.
+    pub fn lr(&self) -> f64 {
+        match self {
+            Optimiser::Adam(c) => c.lr,
+            Optimiser::Sgd(c) => c.lr,
+        }
+    }
+
+    /// A fresh state for parameters like `params`.
+    pub fn start(&self, params: &Params) -> Stepper {
+        match *self {
+            Optimiser::Adam(c) => Stepper::Adam(Adam::new(c, params)),
+            Optimiser::Sgd(c) => Stepper::Sgd(Sgd::new(c, params)),
+        }
+    }
+}
+
+/// An [`Optimiser`] at work.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Stepper {
+    Adam(Adam),
+    Sgd(Sgd),
+}
+
+impl Stepper {
+    /// One step with learning rate `lr`. Panics with the names and shapes unless `grad` is like `params`.
+    pub fn step(&mut self, params: &mut Params, grad: &Params, lr: f64) {
+        match self {
+            Stepper::Adam(adam) => adam.step(params, grad, lr),
+            Stepper::Sgd(sgd) => sgd.step(params, grad, lr),
+        }
+    }
+}
+
 /// Adam or AdamW with its moments in `f32`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Adam {
@@ -55,27 +113,29 @@ impl Adam {
     }
 }
 
-/// Gradient descent with heavy-ball momentum: `u ← momentum · u + g`, `w ← w − lr · u`.
+/// Gradient descent with heavy-ball momentum: `u ← momentum · u + g`, `w ← (1 − lr · decay) w − lr · u`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sgd {
-    pub momentum: f32,
+    pub config: SgdConfig,
     pub velocity: Params,
 }
 
 impl Sgd {
     /// Zero velocity for parameters like `params`.
-    pub fn new(momentum: f32, params: &Params) -> Self {
-        Self { momentum, velocity: params.zeros_like() }
+    pub fn new(config: SgdConfig, params: &Params) -> Self {
+        Self { config, velocity: params.zeros_like() }
     }
 
     /// One step with learning rate `lr`. Panics with the names and shapes unless `grad` is like `params`.
     pub fn step(&mut self, params: &mut Params, grad: &Params, lr: f64) {
         check_alike(params, grad);
         check_alike(params, &self.velocity);
+        let keep = 1.0 - (lr * self.config.weight_decay) as f32;
         for ((w, g), u) in params.blocks.iter_mut().zip(&grad.blocks).zip(&mut self.velocity.blocks) {
             for (u, g) in u.1.data_mut().iter_mut().zip(g.1.data()) {
-                *u = self.momentum * *u + g;
+                *u = self.config.momentum * *u + g;
             }
+            w.1.data_mut().iter_mut().for_each(|w| *w *= keep);
             axpy(-lr as f32, u.1.data(), w.1.data_mut());
         }
     }
@@ -174,7 +234,7 @@ mod tests {
     fn momentum_sums_past_gradients() {
         let one = |x| Params { blocks: vec![("w".into(), Mat::from_vec(1, 1, vec![x]))] };
         let (mut w, g) = (one(1.0), one(2.0));
-        let mut sgd = Sgd::new(0.5, &w);
+        let mut sgd = Sgd::new(SgdConfig { lr: 0.1, momentum: 0.5, weight_decay: 0.0 }, &w);
         sgd.step(&mut w, &g, 0.1); // u = 2
         sgd.step(&mut w, &g, 0.1); // u = 3
         assert!((w.get("w").data()[0] - 0.5).abs() < 1e-6);

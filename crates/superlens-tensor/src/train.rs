@@ -1,7 +1,7 @@
 //! One trait for everything that is trained, and the loop that trains it.
 
 use crate::kernels::adam::clip_global_norm;
-use crate::optim::{Adam, AdamConfig, Schedule};
+use crate::optim::{Optimiser, Schedule};
 use crate::{Mat, Rng};
 use std::ops::ControlFlow;
 
@@ -46,7 +46,7 @@ pub trait Objective {
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainConfig {
     pub steps: u64,
-    pub adam: AdamConfig,
+    pub optimiser: Optimiser,
     pub schedule: Schedule,
     /// The gradient is scaled down to this norm, all blocks together, where it is longer.
     pub clip_norm: Option<f32>,
@@ -65,7 +65,7 @@ pub struct Step {
 /// Trains `objective` from fresh parameters and returns them after the last step, or after the step at which
 /// `observe` breaks.
 ///
-/// A step is: loss and gradient, [`project`](Objective::project), clipping, Adam,
+/// A step is: loss and gradient, [`project`](Objective::project), clipping, the optimiser's step,
 /// [`constrain`](Objective::constrain), `observe`.
 pub fn train(
     objective: &mut dyn Objective,
@@ -75,7 +75,7 @@ pub fn train(
 ) -> Params {
     let mut params = objective.init(rng);
     let mut grad = params.zeros_like();
-    let mut adam = Adam::new(config.adam, &params);
+    let mut stepper = config.optimiser.start(&params);
     for step in 0..config.steps {
         for (_, block) in &mut grad.blocks {
             block.data_mut().fill(0.0);
@@ -85,8 +85,8 @@ pub fn train(
         if let Some(max) = config.clip_norm {
             clip_global_norm(grad.blocks.iter_mut().map(|(_, block)| block.data_mut()), max);
         }
-        let lr = config.adam.lr * config.schedule.factor(step, config.steps);
-        adam.step(&mut params, &grad, lr);
+        let lr = config.optimiser.lr() * config.schedule.factor(step, config.steps);
+        stepper.step(&mut params, &grad, lr);
         objective.constrain(&mut params);
         if observe(Step { step, loss, lr }).is_break() {
             break;
@@ -137,7 +137,7 @@ mod tests {
     fn config(steps: u64) -> TrainConfig {
         TrainConfig {
             steps,
-            adam: AdamConfig { lr: 0.1, ..AdamConfig::default() },
+            optimiser: Optimiser::adam(0.1),
             schedule: Schedule::WarmupDecay { warmup: 10, fraction: 0.5 },
             clip_norm: Some(1.0),
         }

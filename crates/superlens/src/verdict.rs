@@ -12,6 +12,10 @@ pub enum Verdict {
     Superposition,
     /// No more features than dimensions, but not along the neurons.
     Orthogonal,
+    /// Features that are no directions: positions on a circle, magnitudes, regions.
+    Nonlinear,
+    /// A code without features: only the whole says what is meant.
+    Compositional,
     /// These inputs can't tell.
     Inconclusive,
 }
@@ -23,6 +27,8 @@ impl Verdict {
             Verdict::Monosemantic => "monosemantic",
             Verdict::Superposition => "superposition",
             Verdict::Orthogonal => "orthogonal",
+            Verdict::Nonlinear => "nonlinear",
+            Verdict::Compositional => "compositional",
             Verdict::Inconclusive => "inconclusive",
         }
     }
@@ -34,12 +40,21 @@ impl Verdict {
 pub enum Mechanism {
     /// The features are a rotation away from the neurons.
     Rotated,
+    /// Features that occur together, or exclude each other, share a neuron.
+    Correlated,
+    /// Features met on a neuron by chance, though there was room.
+    Incidental,
+    /// The computation mixes them, as x·y does that is made of ReLU(x ± y).
+    Computational,
 }
 
 impl Mechanism {
     pub fn id(self) -> &'static str {
         match self {
             Mechanism::Rotated => "rotated",
+            Mechanism::Correlated => "correlated",
+            Mechanism::Incidental => "incidental",
+            Mechanism::Computational => "computational",
         }
     }
 }

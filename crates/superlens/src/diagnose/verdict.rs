@@ -221,6 +221,9 @@ fn would_settle(f: &Facts, answer: &Answer) -> Vec<String> {
         Verdict::Monosemantic => {
             out.push("concept labels, which would show two concepts that share one direction".into());
         }
+        Verdict::Nonlinear | Verdict::Compositional => {
+            out.push("concept labels, which would show whether anything linear reads the concepts".into());
+        }
         Verdict::Orthogonal => {
             out.push("the model, retrained from other seeds, which would show whether the rotation is chance".into());
         }
@@ -231,7 +234,7 @@ fn would_settle(f: &Facts, answer: &Answer) -> Vec<String> {
 /// The cause written to each polysemantic neuron.
 pub(super) fn cause(layer: &Layer) -> Option<&'static str> {
     match layer.verdict {
-        Verdict::Superposition => Some("superposition"),
+        Verdict::Superposition | Verdict::Nonlinear | Verdict::Compositional => Some(layer.verdict.id()),
         Verdict::Orthogonal => layer.mechanism.map(Mechanism::id),
         Verdict::Monosemantic | Verdict::Inconclusive => None,
     }

@@ -118,6 +118,10 @@ pub fn meaning(verdict: Verdict, basis: Basis) -> &'static str {
         Verdict::Orthogonal => {
             "There is room for every feature at right angles, but the features do not lie along the neurons."
         }
+        Verdict::Nonlinear => {
+            "What the layer tells apart is not told by directions: features are positions, regions or magnitudes."
+        }
+        Verdict::Compositional => "There are no features: only whole patterns of activation mean something.",
         Verdict::Inconclusive => "These inputs do not hold enough to tell the explanations apart.",
     }
 }

@@ -23,7 +23,7 @@ use superlens_tensor::kernels::gemm::gemm;
 use superlens_tensor::kernels::pointwise::{axpy, dot};
 use superlens_tensor::kernels::sparse::{SparseRows, dots, sparse_dense, sparse_t_dense};
 use superlens_tensor::kernels::topk::top_k;
-use superlens_tensor::optim::{AdamConfig, Schedule};
+use superlens_tensor::optim::{Optimiser, Schedule};
 use superlens_tensor::train::{Objective, Params, TrainConfig, train};
 use superlens_tensor::{Mat, Rng};
 
@@ -74,7 +74,7 @@ impl TopK {
     fn training(&self) -> TrainConfig {
         TrainConfig {
             steps: self.steps,
-            adam: AdamConfig { lr: self.lr, ..AdamConfig::default() },
+            optimiser: Optimiser::adam(self.lr),
             schedule: Schedule::WarmupDecay { warmup: (self.steps / 10).min(1000), fraction: 0.2 },
             clip_norm: Some(1.0),
         }

@@ -11,7 +11,7 @@ use superlens_tensor::kernels::adam::{AdamStep, adam_step_here};
 use superlens_tensor::kernels::lanes::{GROUP, Lanes, MAX_GROUPS};
 use superlens_tensor::kernels::random::{SparseUniform, Words};
 use superlens_tensor::kernels::tied::{Response, Room, Tied, transpose};
-use superlens_tensor::optim::{AdamConfig, Schedule};
+use superlens_tensor::optim::{AdamConfig, Optimiser, Schedule, SgdConfig};
 use superlens_tensor::{Mat, Rng};
 
 /// Floats of the hidden layer in flight, so that they stay in a core's innermost cache.
@@ -38,7 +38,7 @@ pub struct Plan {
     pub signed: bool,
     pub batch: usize,
     pub steps: u64,
-    pub adam: AdamConfig,
+    pub optimiser: Optimiser,
     pub schedule: Schedule,
 }
 
@@ -197,14 +197,24 @@ impl<'a> Instance<'a> {
     }
 
     fn step(&mut self, step: u64) {
-        let AdamConfig { lr, beta1, beta2, eps, weight_decay } = self.plan.adam;
-        let lr = lr * self.plan.schedule.factor(step, self.plan.steps);
+        let lr = self.plan.optimiser.lr() * self.plan.schedule.factor(step, self.plan.steps);
         if !self.plan.bias {
             let at = self.plan.n_features() * self.plan.d_hidden;
             self.grad[at..].fill(0.0);
         }
-        let c = AdamStep { lr, beta1, beta2, eps, weight_decay, t: step + 1 };
-        adam_step_here(&mut self.params, &self.grad, &mut self.m, &mut self.v, c);
+        match self.plan.optimiser {
+            Optimiser::Adam(AdamConfig { beta1, beta2, eps, weight_decay, .. }) => {
+                let c = AdamStep { lr, beta1, beta2, eps, weight_decay, t: step + 1 };
+                adam_step_here(&mut self.params, &self.grad, &mut self.m, &mut self.v, c);
+            }
+            Optimiser::Sgd(SgdConfig { momentum, weight_decay, .. }) => {
+                let (keep, lr) = (1.0 - (lr * weight_decay) as f32, lr as f32);
+                for ((w, g), m) in self.params.iter_mut().zip(&self.grad).zip(&mut self.m) {
+                    *m = momentum * *m + g;
+                    *w = keep * *w - lr * *m;
+                }
+            }
+        }
     }
 
     /// The loss on rows that no step has seen.
@@ -231,7 +241,7 @@ mod tests {
             signed: false,
             batch: 256,
             steps: 1500,
-            adam: AdamConfig { lr: 5e-3, ..AdamConfig::default() },
+            optimiser: Optimiser::adam(5e-3),
             schedule: Schedule::Constant,
         }
     }

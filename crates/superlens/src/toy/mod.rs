@@ -14,10 +14,11 @@ pub mod relu_output;
 mod tied;
 mod truth;
 
-use superlens_tensor::train::{Objective, Params};
+use std::ops::ControlFlow;
+use superlens_tensor::train::{Objective, Params, TrainConfig, train};
 use superlens_tensor::{Mat, Rng};
 
-pub use truth::Truth;
+pub use truth::{Cause, Truth};
 
 /// A small model whose layer can be read and whose ground truth is known. The value itself is the configuration.
 pub trait ToyModel: Send + Sync {
@@ -27,14 +28,54 @@ pub trait ToyModel: Send + Sync {
     /// Where the model comes from.
     fn source(&self) -> &'static str;
 
-    /// What trains it; its batches are drawn from streams below `stream`.
-    fn objective(&self, stream: &Rng) -> Box<dyn Objective>;
+    /// Where its weights come from; all that is random is drawn from streams below `stream`.
+    fn origin(&self, stream: &Rng) -> Origin;
 
     /// The layer's activations on `rows` fresh inputs.
     fn sample(&self, params: &Params, rows: usize, stream: &Rng) -> Sample;
 
     /// What the layer represents, and how, measured from its weights.
     fn truth(&self, params: &Params) -> Truth;
+}
+
+/// Where the weights of a [`ToyModel`] come from.
+pub enum Origin {
+    /// Training takes them from random ones, by a recipe that reliably leads to the model's truth.
+    Trained(Box<dyn Objective>, TrainConfig),
+    /// They are written down: a construction.
+    Written(Params),
+}
+
+/// The weights of a [`ToyModel`].
+#[derive(Clone, Debug)]
+pub struct Made {
+    pub params: Params,
+    /// The loss on batches that no step has seen; `None` for a construction.
+    pub loss: Option<f64>,
+}
+
+/// Batches that the loss on fresh ones is averaged over.
+const FRESH_BATCHES: u64 = 32;
+
+/// The weights of `model`, trained or written. `watch` is told the share of the training that is done; where it breaks, there
+/// are none.
+pub fn make(model: &dyn ToyModel, stream: &Rng, watch: &mut dyn FnMut(f64) -> ControlFlow<()>) -> Option<Made> {
+    match model.origin(&stream.fork("batches")) {
+        Origin::Written(params) => Some(Made { params, loss: None }),
+        Origin::Trained(mut objective, config) => {
+            let mut end = ControlFlow::Continue(());
+            let params = train(objective.as_mut(), &config, &mut stream.fork("init"), &mut |step| {
+                end = watch((step.step + 1) as f64 / config.steps.max(1) as f64);
+                end
+            });
+            end.is_continue().then(|| {
+                let mut spare = params.zeros_like();
+                let fresh = |k| objective.loss(&params, config.steps + k, &mut spare);
+                let loss = (0..FRESH_BATCHES).map(fresh).sum::<f64>() / FRESH_BATCHES as f64;
+                Made { params, loss: Some(loss) }
+            })
+        }
+    }
 }
 
 /// Inputs and what the layer makes of them.

@@ -2,9 +2,9 @@
 
 use super::data::SparseFeatures;
 use super::tied::{self, BlockLoss, loss_in_blocks, readout_error};
-use super::{Sample, ToyModel, Truth};
+use super::{Origin, Sample, ToyModel, Truth};
 use superlens_tensor::kernels::gemm::{gemm, matmul};
-use superlens_tensor::train::{Objective, Params};
+use superlens_tensor::train::{Objective, Params, TrainConfig};
 use superlens_tensor::{Mat, Rng, View};
 
 /// The ReLU-hidden-layer model of Elhage et al. 2022, *Toy Models of Superposition*: `h = ReLU(Wx)`,
@@ -22,6 +22,14 @@ pub struct ReluHidden {
     pub l1: f32,
     /// Rows per training step.
     pub batch: usize,
+    pub training: TrainConfig,
+}
+
+impl ReluHidden {
+    /// What trains it; its batches are drawn from streams below `stream`.
+    fn objective(&self, stream: &Rng) -> Box<dyn Objective> {
+        Box::new(SparseReconstruction { model: self.clone(), stream: stream.clone() })
+    }
 }
 
 impl ToyModel for ReluHidden {
@@ -33,8 +41,8 @@ impl ToyModel for ReluHidden {
         "Elhage et al. 2022, Toy Models of Superposition (the privileged basis)"
     }
 
-    fn objective(&self, stream: &Rng) -> Box<dyn Objective> {
-        Box::new(SparseReconstruction { model: self.clone(), stream: stream.clone() })
+    fn origin(&self, stream: &Rng) -> Origin {
+        Origin::Trained(self.objective(stream), self.training.clone())
     }
 
     fn sample(&self, params: &Params, rows: usize, stream: &Rng) -> Sample {
@@ -98,7 +106,13 @@ mod tests {
     #[test]
     fn the_gradient_is_that_of_the_definition() {
         let (n, m, batch, l1) = (6, 8, 300, 0.2);
-        let model = ReluHidden { features: SparseFeatures::uniform(n, 0.3), d_hidden: m, l1, batch };
+        let model = ReluHidden {
+            features: SparseFeatures::uniform(n, 0.3),
+            d_hidden: m,
+            l1,
+            batch,
+            training: tied::recipe(1, 0.01),
+        };
         let stream = Rng::new(4);
         let x = model.features.sample(batch, &stream.fork_index(3));
         tied::check_gradient(model.objective(&stream).as_mut(), &|w, b| {
@@ -120,7 +134,13 @@ mod tests {
     #[test]
     fn a_rotation_of_the_neurons_changes_the_loss() {
         let n = 8;
-        let model = ReluHidden { features: SparseFeatures::uniform(n, 0.2), d_hidden: n, l1: 0.0, batch: 2000 };
+        let model = ReluHidden {
+            features: SparseFeatures::uniform(n, 0.2),
+            d_hidden: n,
+            l1: 0.0,
+            batch: 2000,
+            training: tied::recipe(1, 0.01),
+        };
         let q = superlens_tensor::decomp::haar_rotation(n, &mut Rng::new(3));
         let loss = |w: Mat| {
             let params = Params { blocks: vec![("w".into(), w), ("b".into(), Mat::zeros(1, n))] };

@@ -2,9 +2,9 @@
 
 use super::data::SparseFeatures;
 use super::tied::{self, BlockLoss, loss_in_blocks, readout_error};
-use super::{Sample, ToyModel, Truth};
+use super::{Origin, Sample, ToyModel, Truth};
 use superlens_tensor::kernels::gemm::{gemm, matmul};
-use superlens_tensor::train::{Objective, Params};
+use superlens_tensor::train::{Objective, Params, TrainConfig};
 use superlens_tensor::{Mat, Rng, View};
 
 /// The ReLU-output model of Elhage et al. 2022, *Toy Models of Superposition*: `x' = ReLU(WᵀWx + b)`.
@@ -20,6 +20,14 @@ pub struct ReluOutput {
     pub d_hidden: usize,
     /// Rows per training step.
     pub batch: usize,
+    pub training: TrainConfig,
+}
+
+impl ReluOutput {
+    /// What trains it; its batches are drawn from streams below `stream`.
+    fn objective(&self, stream: &Rng) -> Box<dyn Objective> {
+        Box::new(Reconstruction { model: self.clone(), stream: stream.clone() })
+    }
 }
 
 impl ToyModel for ReluOutput {
@@ -31,8 +39,8 @@ impl ToyModel for ReluOutput {
         "Elhage et al. 2022, Toy Models of Superposition"
     }
 
-    fn objective(&self, stream: &Rng) -> Box<dyn Objective> {
-        Box::new(Reconstruction { model: self.clone(), stream: stream.clone() })
+    fn origin(&self, stream: &Rng) -> Origin {
+        Origin::Trained(self.objective(stream), self.training.clone())
     }
 
     fn sample(&self, params: &Params, rows: usize, stream: &Rng) -> Sample {
@@ -82,7 +90,12 @@ mod tests {
     #[test]
     fn the_gradient_is_that_of_the_definition() {
         let (n, m, batch) = (7, 3, 300);
-        let model = ReluOutput { features: SparseFeatures::uniform(n, 0.3), d_hidden: m, batch };
+        let model = ReluOutput {
+            features: SparseFeatures::uniform(n, 0.3),
+            d_hidden: m,
+            batch,
+            training: tied::recipe(1, 0.01),
+        };
         let stream = Rng::new(4);
         let x = model.features.sample(batch, &stream.fork_index(3));
         tied::check_gradient(model.objective(&stream).as_mut(), &|w, b| {
@@ -103,7 +116,12 @@ mod tests {
     #[test]
     fn the_loss_of_an_antipodal_pair_is_known() {
         let p = 0.5;
-        let model = ReluOutput { features: SparseFeatures::uniform(2, p), d_hidden: 1, batch: 200_000 };
+        let model = ReluOutput {
+            features: SparseFeatures::uniform(2, p),
+            d_hidden: 1,
+            batch: 200_000,
+            training: tied::recipe(1, 0.01),
+        };
         let params =
             Params { blocks: vec![("w".into(), Mat::from_vec(2, 1, vec![1.0, -1.0])), ("b".into(), Mat::zeros(1, 2))] };
         let loss = model.objective(&Rng::new(1)).loss(&params, 0, &mut params.zeros_like());

@@ -3,7 +3,8 @@
 use super::data::BLOCK_ROWS;
 use rayon::prelude::*;
 use superlens_tensor::kernels::pointwise::axpy;
-use superlens_tensor::train::Params;
+use superlens_tensor::optim::{Optimiser, Schedule};
+use superlens_tensor::train::{Params, TrainConfig};
 use superlens_tensor::{Mat, Rng, View};
 
 /// `w [n, m]` Xavier-normal, standard deviation `√(2 / (n + m))`, and `b [1, n]` zero.
@@ -11,6 +12,16 @@ pub(super) fn init(n: usize, m: usize, rng: &mut Rng) -> Params {
     let scale = (2.0 / (n + m) as f32).sqrt();
     let w = Mat::from_fn(n, m, |_, _| scale * rng.normal());
     Params { blocks: vec![("w".into(), w), ("b".into(), Mat::zeros(1, n))] }
+}
+
+/// A training with a short warm-up whose rate falls to a hundredth.
+pub(super) fn recipe(steps: u64, lr: f64) -> TrainConfig {
+    TrainConfig {
+        steps,
+        optimiser: Optimiser::adam(lr),
+        schedule: Schedule::WarmupCosine { warmup: 100, floor: 0.01 },
+        clip_norm: None,
+    }
 }
 
 /// Loss of some rows with its gradients.

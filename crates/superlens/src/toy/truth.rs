@@ -21,6 +21,38 @@ const MAIN_SHARE: f64 = 0.5;
 /// A layer is monosemantic below this share of polysemantic neurons among the live ones.
 const POLYSEMANTIC_LAYER: f64 = 0.05;
 
+/// Why a neuron is polysemantic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cause {
+    Superposition,
+    Nonlinear,
+    Compositional,
+    /// Features that fit, and miss the neuron.
+    Orthogonal(Mechanism),
+}
+
+impl Cause {
+    /// The word used in JSON.
+    pub fn id(self) -> &'static str {
+        match self {
+            Cause::Superposition => Verdict::Superposition.id(),
+            Cause::Nonlinear => Verdict::Nonlinear.id(),
+            Cause::Compositional => Verdict::Compositional.id(),
+            Cause::Orthogonal(mechanism) => mechanism.id(),
+        }
+    }
+
+    /// The verdict on a layer whose neurons are mostly so.
+    pub fn verdict(self) -> (Verdict, Option<Mechanism>) {
+        match self {
+            Cause::Superposition => (Verdict::Superposition, None),
+            Cause::Nonlinear => (Verdict::Nonlinear, None),
+            Cause::Compositional => (Verdict::Compositional, None),
+            Cause::Orthogonal(mechanism) => (Verdict::Orthogonal, Some(mechanism)),
+        }
+    }
+}
+
 /// What a layer represents, and how.
 #[derive(Clone, Debug)]
 pub struct Truth {
@@ -36,8 +68,8 @@ pub struct Truth {
     pub lines: usize,
     /// For each neuron whether it varies at all.
     pub live: Vec<bool>,
-    /// For each neuron whether it carries more than one feature.
-    pub polysemantic: Vec<bool>,
+    /// For each neuron why it carries more than one feature; `None` where it does not.
+    pub causes: Vec<Option<Cause>>,
 }
 
 impl Truth {
@@ -46,6 +78,11 @@ impl Truth {
     /// More represented features than the dimensions they span are superposition. Otherwise the neurons decide:
     /// each with one feature is monosemantic; features that miss them are orthogonal/rotated.
     pub fn of_directions(directions: &Mat, variance: &[f64]) -> Truth {
+        Truth::of_fitting(directions, variance, Mechanism::Rotated)
+    }
+
+    /// The same where it is known why features that fit would miss the neurons.
+    pub fn of_fitting(directions: &Mat, variance: &[f64], mechanism: Mechanism) -> Truth {
         let (n, d) = directions.shape();
         assert_eq!(n, variance.len(), "directions {:?} and {} variances", directions.shape(), variance.len());
         let features: Vec<usize> = (0..n).filter(|&i| norm(directions.row(i)) > REPRESENTED).collect();
@@ -57,17 +94,32 @@ impl Truth {
         let live: Vec<bool> = shares.iter().map(|s| s.variance > LIVE * largest).collect();
         let polysemantic: Vec<bool> =
             shares.iter().zip(&live).map(|(s, &l)| l && (s.second >= SECOND_SHARE || s.first < MAIN_SHARE)).collect();
-        let count = |flags: &[bool]| flags.iter().filter(|&&f| f).count() as f64;
-        let (verdict, mechanism) = if features.is_empty() {
-            (Verdict::Inconclusive, None)
-        } else if features.len() > rank {
-            (Verdict::Superposition, None)
-        } else if count(&polysemantic) < POLYSEMANTIC_LAYER * count(&live) {
-            (Verdict::Monosemantic, None)
-        } else {
-            (Verdict::Orthogonal, Some(Mechanism::Rotated))
+        let cause = if features.len() > rank { Cause::Superposition } else { Cause::Orthogonal(mechanism) };
+        let causes: Vec<Option<Cause>> = polysemantic.iter().map(|&p| p.then_some(cause)).collect();
+        let (verdict, mechanism) = match cause {
+            _ if features.is_empty() => (Verdict::Inconclusive, None),
+            Cause::Superposition => cause.verdict(),
+            _ => verdict_of(&causes, &live),
         };
-        Truth { verdict, mechanism, features, directions: represented, rank, lines, live, polysemantic }
+        Truth { verdict, mechanism, features, directions: represented, rank, lines, live, causes }
+    }
+
+    /// The truth of a layer whose `causes` are known, one a neuron, from what the model computes and not from directions.
+    ///
+    /// `directions`, `[features, neurons]`, may have no rows. The verdict is the most frequent cause, if at least 5 % of the
+    /// live neurons are polysemantic.
+    pub fn of_causes(directions: Mat, live: Vec<bool>, causes: Vec<Option<Cause>>) -> Truth {
+        assert!(
+            directions.cols() == live.len() && live.len() == causes.len(),
+            "directions {:?}, {} neurons, {} causes",
+            directions.shape(),
+            live.len(),
+            causes.len()
+        );
+        let (verdict, mechanism) = verdict_of(&causes, &live);
+        let features = (0..directions.rows()).collect();
+        let (rank, lines) = (rank(&directions), count_lines(&directions));
+        Truth { verdict, mechanism, features, directions, rank, lines, live, causes }
     }
 
     /// The truth of activations without features.
@@ -80,13 +132,18 @@ impl Truth {
             rank: 0,
             lines: 0,
             live: vec![true; neurons],
-            polysemantic: vec![false; neurons],
+            causes: vec![None; neurons],
         }
     }
 
-    /// Why neuron `j` is polysemantic, `superposition` or a mechanism; `None` where it is not.
+    /// Why neuron `j` is polysemantic, `superposition` or a mechanism for instance; `None` where it is not.
     pub fn cause(&self, j: usize) -> Option<&'static str> {
-        self.polysemantic[j].then(|| self.mechanism.map_or(self.verdict.id(), Mechanism::id))
+        self.causes[j].map(Cause::id)
+    }
+
+    /// How many neurons are polysemantic.
+    pub fn polysemantic(&self) -> usize {
+        self.causes.iter().flatten().count()
     }
 
     /// `verdict` or `verdict/mechanism`.
@@ -113,6 +170,19 @@ impl Truth {
         let n = cos.rows();
         (0..n).flat_map(|i| (0..i).map(move |j| (i, j))).map(|ij| cos[ij].abs()).fold(0.0, f32::max)
     }
+}
+
+/// What explains most of the polysemantic neurons, or that there are too few of those to speak of.
+fn verdict_of(causes: &[Option<Cause>], live: &[bool]) -> (Verdict, Option<Mechanism>) {
+    let polysemantic = causes.iter().flatten().count() as f64;
+    let alive = live.iter().filter(|l| **l).count() as f64;
+    if polysemantic < POLYSEMANTIC_LAYER * alive || polysemantic == 0.0 {
+        return (Verdict::Monosemantic, None);
+    }
+    let count = |cause: &Cause| causes.iter().flatten().filter(|c| *c == cause).count();
+    // The first of several that are equally frequent.
+    let most = causes.iter().flatten().rev().max_by_key(|c| count(c)).expect("a polysemantic neuron");
+    most.verdict()
 }
 
 /// How the variance of one neuron is shared out among the features.
@@ -191,7 +261,7 @@ mod tests {
         let t = of(Mat::from_fn(6, 8, |i, j| if j == i + 1 { 1.0 } else { 0.02 * f32::from(j == i + 2 && j < 7) }));
         assert_eq!((t.label().as_str(), t.rank, t.lines), ("monosemantic", 6, 6));
         assert_eq!(t.live.iter().filter(|&&l| l).count(), 6);
-        assert!(t.polysemantic.iter().all(|&p| !p) && t.cause(1).is_none());
+        assert!(t.polysemantic() == 0 && t.cause(1).is_none());
     }
 
     #[test]
@@ -207,6 +277,20 @@ mod tests {
         let t = of(Mat::from_fn(6, 3, |i, j| if j == i / 2 { 1.0 - 2.0 * (i % 2) as f32 } else { 0.0 }));
         assert_eq!((t.label().as_str(), t.rank, t.lines), ("superposition", 3, 3));
         assert_eq!((t.antipodal_fraction(), t.cause(0)), (1.0, Some("superposition")));
+    }
+
+    #[test]
+    fn the_most_frequent_cause_is_the_verdict_and_a_few_neurons_are_not() {
+        let incidental = Some(Cause::Orthogonal(Mechanism::Incidental));
+        let of = |causes: Vec<Option<Cause>>| {
+            let n = causes.len();
+            Truth::of_causes(Mat::zeros(0, n), vec![true; n], causes)
+        };
+        let t = of(vec![incidental, Some(Cause::Nonlinear), Some(Cause::Nonlinear), None]);
+        assert_eq!((t.label().as_str(), t.cause(0), t.cause(3)), ("nonlinear", Some("incidental"), None));
+        let mut few = vec![None; 64];
+        few[3] = incidental;
+        assert_eq!(of(few).label(), "monosemantic");
     }
 
     #[test]

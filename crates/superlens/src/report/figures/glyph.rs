@@ -17,6 +17,20 @@ pub fn glyph(sheet: &mut Sheet, verdict: Verdict, (cx, cy): (f64, f64), size: f6
         Verdict::Orthogonal => vec![FRAC_PI_6, FRAC_PI_6 + FRAC_PI_2],
         // The pentagon that a toy model settles in when five sparse features share two dimensions.
         Verdict::Superposition => (0..5).map(|i| FRAC_PI_2 + TAU * i as f64 / 5.0).collect(),
+        // A circle: which place on it, and not which direction, says what is meant.
+        Verdict::Nonlinear => {
+            let at = |i: usize| (TAU * i as f64 / 48.0).sin_cos();
+            let ring: Vec<_> = (0..=48).map(at).map(|(s, c)| (cx + 0.7 * r * c, cy + 0.7 * r * s)).collect();
+            sheet.polyline("found-line", &ring);
+            return;
+        }
+        // A table of whole patterns.
+        Verdict::Compositional => {
+            for (x, y) in [(-0.5, -0.5), (0.5, -0.5), (-0.5, 0.5), (0.5, 0.5)] {
+                sheet.dot("found", Dot::Square, (cx + x * r, cy + y * r), (size * 0.06).max(1.6));
+            }
+            return;
+        }
         Verdict::Inconclusive => {
             for (x, y) in CLOUD {
                 sheet.dot("found", Dot::Round, (cx + x * r, cy + y * r), (size * 0.035).max(1.2));

@@ -8,6 +8,7 @@ mod features;
 mod fvu;
 mod glyph;
 mod grid;
+mod heat;
 mod neurons;
 mod null;
 mod overlay;
@@ -76,9 +77,10 @@ fn nulls(diagnosis: &Diagnosis) -> Vec<Option<Figure>> {
 pub fn toy(picture: &Picture) -> Figure {
     match picture {
         Picture::Directions { name, title, caption, panels } => directions::directions(name, title, caption, panels),
-        Picture::Sweep { name, title, caption, x_name, y_name, series, levels } => {
-            sweep::sweep(&sweep::Sweep { name, title, caption, x_name, y_name, series, levels })
+        Picture::Sweep { name, title, caption, x, y, series, levels } => {
+            sweep::sweep(&sweep::Sweep { name, title, caption, x, y, series, levels })
         }
         Picture::Grid(g) => grid::grid(g),
+        Picture::Heat(h) => heat::heat(h),
     }
 }

@@ -16,6 +16,7 @@ pub const TOY: Toy = Toy {
     keys: "Each instance has loss (share of read-outs on the wrong side of one half), ands (how many there are), mean_none, \
            mean_one, mean_both and std_none, std_one, std_both of the read-out by how many of its two inputs are on, the same \
            with theory_ in front (std only for one), and empty_pairs (pairs without a common neuron, left out).",
+    model: None,
     run,
 };
 

@@ -3,7 +3,7 @@
 //! One TOML file a figure of a paper. Each `[[expect]]` names a number in the toy's JSON and the range in which its median
 //! over the seeds must lie, so that an experiment is its own golden test.
 
-use super::{Lab, Settings, Toy, ToyError};
+use super::{Lab, Outcome, Settings, Toy, ToyError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -48,7 +48,7 @@ pub struct Expect {
     pub provenance: Provenance,
     /// The value as the source has it, in words.
     pub value: String,
-    /// A key of an instance; of nested lists all numbers are taken.
+    /// A key of an instance, or else of the document; of nested lists all numbers are taken.
     pub key: String,
     /// Only this instance; without it all of them.
     pub instance: Option<usize>,
@@ -162,7 +162,7 @@ impl Experiment {
                 ToyError::Setting(e) => wrong(&e),
             })?;
             for (expect, values) in self.expect.iter().zip(&mut values) {
-                values.push(expect.of(&outcome.instances).map_err(ExperimentError::Wrong)?);
+                values.push(expect.of(&outcome).map_err(ExperimentError::Wrong)?);
             }
         }
         Ok(self.expect.iter().zip(values).map(|(expect, seeds)| expect.judge(seeds)).collect())
@@ -179,9 +179,11 @@ fn typed(value: &toml::Value) -> String {
 }
 
 impl Expect {
-    /// The number of this claim in the instances of one run.
-    fn of(&self, instances: &[serde_json::Map<String, Value>]) -> Result<f64, String> {
+    /// The number of this claim in the outcome of one run.
+    fn of(&self, outcome: &Outcome) -> Result<f64, String> {
+        let instances = &outcome.instances;
         let chosen: Vec<_> = match self.instance {
+            _ if outcome.keys.contains_key(&self.key) => vec![&outcome.keys],
             Some(i) => instances.iter().skip(i).take(1).collect(),
             None => instances.iter().collect(),
         };

@@ -18,6 +18,7 @@ pub const TOY: Toy = Toy {
     keys: "Each instance has loss (sum of squared errors over the n one-hot inputs), polysemantic (neurons with two or more \
            weights from 0.8 to 1.2), predicted (n²/(4m)), ratio, converged (share of features with exactly one such weight), \
            fourth (mean over features of Σ w⁴: 1 where each has one neuron) and history (step, fourth).",
+    model: None,
     run,
 };
 
@@ -110,8 +111,8 @@ fn describe(model: &Model, grown: &[Grown], outcome: &mut Outcome) {
         name: "sparsification",
         title: "Features gather on single neurons".into(),
         caption: "Σw⁴ of a feature, averaged: small while its weight is spread over many neurons, 1 when one neuron has it all.".into(),
-        x_name: "step (logarithmic)".into(),
-        y_name: "mean Σw⁴".into(),
+        x: super::Axis::log("step"),
+        y: super::Axis::linear("mean Σw⁴ of a feature"),
         series: (grown.iter().enumerate().take(4))
             .map(|(i, g)| Series {
                 name: format!("instance {i}"),

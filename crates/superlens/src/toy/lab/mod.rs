@@ -12,8 +12,11 @@ mod relu_output;
 mod settings;
 mod tied;
 
+use super::ToyModel;
+use rayon::prelude::*;
 use serde_json::{Map, Value};
 use std::ops::ControlFlow;
+use std::sync::Mutex;
 use std::time::Duration;
 use superlens_tensor::Rng;
 
@@ -34,8 +37,13 @@ pub struct Toy {
     pub settings: &'static [Setting],
     /// What its JSON holds beyond the keys that all toys share, for `--help`.
     pub keys: &'static str,
+    /// The model whose layer can be read and diagnosed, made with these settings; `None` where there is no single one.
+    pub model: Option<ModelOf>,
     pub run: fn(&Settings, &Lab) -> Result<Outcome, ToyError>,
 }
+
+/// From settings to a model.
+pub type ModelOf = fn(&Settings) -> Result<Box<dyn ToyModel>, SettingError>;
 
 impl Toy {
     /// The toy called `name`.
@@ -57,6 +65,40 @@ pub struct Lab<'a> {
     pub rng: Rng,
     /// Told the share done and what is being done; breaking ends the run.
     pub watch: &'a (dyn Fn(f64, &str) -> ControlFlow<()> + Sync),
+}
+
+impl Lab<'_> {
+    /// Makes `count` things side by side, each a task for the thread pool: thing `i` from `rng.fork_index(i)` alone, so that
+    /// threads change no byte. `make` says what share of its own work is done as often as it likes, and ends without an answer
+    /// where it is told to break. Costly things should come first.
+    ///
+    /// # Errors
+    /// [`ToyError::Stopped`] if the watcher broke.
+    pub fn side_by_side<T: Send>(
+        &self,
+        count: usize,
+        stage: &str,
+        make: impl Fn(usize, &Rng, &mut dyn FnMut(f64) -> ControlFlow<()>) -> Option<T> + Sync,
+    ) -> Result<Vec<T>, ToyError> {
+        let done = Mutex::new(0.0f64);
+        let one = |i: usize| {
+            let mut mine = 0.0;
+            let mut tell = |share: f64| {
+                let all = {
+                    let mut done = done.lock().unwrap_or_else(|e| e.into_inner());
+                    *done += share - mine;
+                    *done / count as f64
+                };
+                mine = share;
+                (self.watch)(all.clamp(0.0, 1.0), stage)
+            };
+            tell(0.0).is_continue().then_some(())?;
+            let made = make(i, &self.rng.fork_index(i as u64), &mut tell)?;
+            tell(1.0).is_continue().then_some(made)
+        };
+        let all: Vec<Option<T>> = (0..count).into_par_iter().with_max_len(1).map(one).collect();
+        all.into_iter().collect::<Option<_>>().ok_or(ToyError::Stopped)
+    }
 }
 
 /// Why there is no outcome.
@@ -95,19 +137,57 @@ pub enum Picture {
         caption: String,
         panels: Vec<Panel>,
     },
-    /// Values over a logarithmic axis.
+    /// Values over an axis.
     Sweep {
         name: &'static str,
         title: String,
         caption: String,
-        x_name: String,
-        y_name: String,
+        x: Axis,
+        y: Axis,
         /// Values of x and y. `line` joins them.
         series: Vec<Series>,
         /// Where horizontal lines stand, and what they are.
         levels: Vec<(f64, String)>,
     },
     Grid(Grid),
+    Heat(Heat),
+}
+
+/// An axis: what it shows, with its unit, and whether equal steps are equal factors.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Axis {
+    pub name: String,
+    pub log: bool,
+}
+
+impl Axis {
+    pub fn linear(name: impl Into<String>) -> Self {
+        Axis { name: name.into(), log: false }
+    }
+
+    /// Values that are not above zero are left out.
+    pub fn log(name: impl Into<String>) -> Self {
+        Axis { name: name.into(), log: true }
+    }
+}
+
+/// Matrices in colour, side by side: blue below zero, orange above, pale at zero.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heat {
+    pub name: &'static str,
+    pub title: String,
+    pub caption: String,
+    /// What runs across and what runs down.
+    pub across: String,
+    pub down: String,
+    pub panels: Vec<HeatPanel>,
+}
+
+/// One matrix of a [`Heat`], its own scale of colour reaching to its largest absolute value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeatPanel {
+    pub label: String,
+    pub rows: Vec<Vec<f64>>,
 }
 
 /// Cells of two logarithmic axes, each of one class, in one panel or several.
@@ -144,17 +224,47 @@ pub struct Series {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::toy::make;
+
+    /// What a model says of itself fits what it gives.
+    #[test]
+    fn every_model_has_a_layer_and_its_truth() {
+        for toy in TOYS {
+            let Some(model) = toy.model else { continue };
+            let settings = Settings::parse(toy.name, toy.settings, &small(toy)).unwrap();
+            let model = model(&settings).unwrap();
+            let stream = Rng::new(3);
+            let made = make(model.as_ref(), &stream, &mut |_| ControlFlow::Continue(())).unwrap();
+            let truth = model.truth(&made.params);
+            let sample = model.sample(&made.params, 40, &stream.fork("rows"));
+            assert_eq!((sample.activations.rows(), sample.features.rows()), (40, 40), "{}", toy.name);
+            assert_eq!(sample.activations.cols(), truth.causes.len(), "{}", toy.name);
+            assert_eq!((truth.live.len(), truth.directions.cols()), (truth.causes.len(), truth.causes.len()));
+            assert!(sample.activations.data().iter().chain(sample.features.data()).all(|v| v.is_finite()));
+            let again = model.sample(&made.params, 40, &stream.fork("rows"));
+            assert_eq!(again.activations, sample.activations, "{}: the same stream, other rows", toy.name);
+            let other = model.sample(&made.params, 40, &stream.fork("others"));
+            assert_ne!(other.activations, sample.activations, "{}: another stream, the same rows", toy.name);
+        }
+    }
+
+    #[test]
+    fn things_made_side_by_side_keep_their_order_and_stop() {
+        let watch = |_: f64, _: &str| ControlFlow::Continue(());
+        let lab = Lab { instances: 1, rng: Rng::new(0), watch: &watch };
+        let got = lab
+            .side_by_side(5, "counting", |i, rng, tell| tell(0.5).is_continue().then(|| (i, rng.clone().next_u64())));
+        let want: Vec<_> = (0..5).map(|i| (i, Rng::new(0).fork_index(i as u64).next_u64())).collect();
+        assert_eq!(got.unwrap(), want);
+        let stop = |share: f64, _: &str| if share > 0.4 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+        let lab = Lab { instances: 1, rng: Rng::new(0), watch: &stop };
+        assert!(matches!(lab.side_by_side(5, "counting", |i, _, _| Some(i)), Err(ToyError::Stopped)));
+    }
 
     #[test]
     fn every_toy_runs_with_its_defaults_made_small() {
         for toy in TOYS {
-            let small: Vec<String> =
-                ["steps=20", "batch=64", "cells=3", "starts=2", "restarts=2", "iterations=20", "trials=5"]
-                    .iter()
-                    .filter(|s| has(toy, s))
-                    .map(|s| s.to_string())
-                    .collect();
-            let settings = Settings::parse(toy.name, toy.settings, &small).unwrap();
+            let settings = Settings::parse(toy.name, toy.settings, &small(toy)).unwrap();
             let watch = |_: f64, _: &str| ControlFlow::Continue(());
             let lab = Lab { instances: 3, rng: Rng::new(0), watch: &watch };
             let outcome = (toy.run)(&settings, &lab).unwrap();
@@ -165,8 +275,11 @@ mod tests {
         }
     }
 
-    fn has(toy: &Toy, pair: &str) -> bool {
-        toy.settings.iter().any(|s| pair.starts_with(s.key))
+    /// Settings that make a toy quick.
+    fn small(toy: &Toy) -> Vec<String> {
+        let quick = ["steps=20", "batch=64", "cells=3", "starts=2", "restarts=2", "iterations=20", "trials=5"];
+        let has = |pair: &&str| toy.settings.iter().any(|s| pair.split('=').next() == Some(s.key));
+        quick.iter().filter(|s| has(s)).map(|s| s.to_string()).collect()
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub const TOY: Toy = Toy {
     keys: "An instance is a cell: density, importance (of the last feature), loss (sum over features), closed_form (the best \
            of the named configurations) and its region, reached (at least as good), same_region, region (found), W and b. --instances is not used; with check=K, K \
            cells also have sampled_loss, the best of `starts` models trained on samples.",
+    model: None,
     run,
 };
 

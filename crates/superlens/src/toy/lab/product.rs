@@ -19,6 +19,7 @@ pub const TOY: Toy = Toy {
            (of |x ± y|), threshold_spread (largest over least), contrast_mixes (share of each neuron's answer to x alone that \
            it also gives to y alone) and neurons (input weights, bias, output weight). The document also has seed_formula, \
            seed_best and symmetric_best: mean squared errors of a·ReLU(|x ± y| − t).",
+    model: None,
     run,
 };
 

@@ -1,9 +1,11 @@
 //! `toy relu_hidden`: a ReLU behind the bottleneck gives the neurons a meaning of their own.
 
 use super::tied::{self, setting, short};
-use super::{Lab, Outcome, Setting, Settings, Toy, ToyError};
-use crate::toy::Truth;
+use super::{Lab, Outcome, Setting, SettingError, Settings, Toy, ToyError};
+use crate::toy::data::SparseFeatures;
 use crate::toy::geometry::n_represented;
+use crate::toy::relu_hidden::ReluHidden;
+use crate::toy::{ToyModel, Truth};
 use superlens_tensor::kernels::tied::Response;
 
 pub const TOY: Toy = Toy {
@@ -13,6 +15,7 @@ pub const TOY: Toy = Toy {
     settings: SETTINGS,
     keys: "W is the paper's, d_hidden rows of n_features numbers. Each instance also has monosemantic_neurons, \
            polysemantic_neurons, truth, norms, restart_losses and history (step, loss).",
+    model: Some(model),
     run,
 };
 
@@ -25,6 +28,7 @@ const SETTINGS: &[Setting] = &[
     setting("bias", "true", "whether the read-out has one; the neurons have none"),
     tied::STEPS,
     tied::BATCH,
+    tied::OPTIMISER,
     tied::LR,
     tied::WEIGHT_DECAY,
     tied::SCHEDULE,
@@ -45,7 +49,7 @@ fn run(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
         let variance: Vec<f64> = b.density.iter().map(|p| p / 3.0 - p * p / 4.0).collect();
         let truth = Truth::of_directions(&directions, &variance);
         let live = truth.live.iter().filter(|l| **l).count();
-        let poly = truth.polysemantic.iter().filter(|p| **p).count();
+        let poly = truth.polysemantic();
         let mut instance = tied::instance(seed, b, &truth);
         instance.insert("monosemantic_neurons".into(), (live - poly).into());
         instance.insert("polysemantic_neurons".into(), poly.into());
@@ -69,4 +73,12 @@ fn run(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
         s.text("restarts")
     ));
     Ok(outcome)
+}
+
+/// The first instance, with equally important features, trained by the general loop.
+fn model(s: &Settings) -> Result<Box<dyn ToyModel>, SettingError> {
+    let (plan, density) = tied::plan(s, 1, Response::Relu, Response::Relu, false)?;
+    let features = SparseFeatures { density: density[0].clone() };
+    let (training, l1) = (tied::general(&plan), plan.l1 as f32);
+    Ok(Box::new(ReluHidden { features, d_hidden: plan.d_hidden, l1, batch: plan.batch, training }))
 }

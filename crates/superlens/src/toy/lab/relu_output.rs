@@ -1,9 +1,11 @@
 //! `toy relu_output`: features through a linear bottleneck, read out by a ReLU; and its linear twin.
 
 use super::tied::{self, Best, setting, short};
-use super::{Lab, Outcome, Setting, Settings, Toy, ToyError};
-use crate::toy::Truth;
+use super::{Lab, Outcome, Setting, SettingError, Settings, Toy, ToyError};
+use crate::toy::data::SparseFeatures;
 use crate::toy::geometry::{dimensions_per_feature, n_represented};
+use crate::toy::relu_output::ReluOutput;
+use crate::toy::{ToyModel, Truth};
 use superlens_tensor::kernels::tied::Response;
 
 pub const TOY: Toy = Toy {
@@ -15,6 +17,7 @@ pub const TOY: Toy = Toy {
            norms, sum_dimensionality, share_in_pairs (features within 0.05 of D = 1/2), cosines (of represented pairs), gaps \
            (degrees, in the plane), linear_optimum (the best loss of a linear model) and its ratio loss_over_linear, truth, \
            restart_losses and history (step, loss).",
+    model: Some(model),
     run,
 };
 
@@ -28,6 +31,7 @@ const SETTINGS: &[Setting] = &[
     setting("bias", "true", "whether there is one"),
     tied::STEPS,
     tied::BATCH,
+    tied::OPTIMISER,
     tied::LR,
     tied::WEIGHT_DECAY,
     tied::SCHEDULE,
@@ -69,6 +73,14 @@ fn run(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
     outcome.pictures.extend(tied::directions(&best, "Feature directions, dense to sparse"));
     outcome.pictures.extend(tied::dimensionality_sweep(&best));
     Ok(outcome)
+}
+
+/// The first instance, with equally important features and a ReLU, trained by the general loop.
+fn model(s: &Settings) -> Result<Box<dyn ToyModel>, SettingError> {
+    let (plan, density) = tied::plan(s, 1, Response::Linear, Response::Relu, false)?;
+    let features = SparseFeatures { density: density[0].clone() };
+    let training = tied::general(&plan);
+    Ok(Box::new(ReluOutput { features, d_hidden: plan.d_hidden, batch: plan.batch, training }))
 }
 
 /// Variance of each feature, `p/3 − p²/4`.

@@ -1,6 +1,6 @@
 //! What the toys with tied weights share: settings, restarts, and what is said of each instance.
 
-use super::{Lab, Outcome, Panel, Picture, Series, Setting, SettingError, Settings, ToyError};
+use super::{Axis, Lab, Outcome, Panel, Picture, Series, Setting, SettingError, Settings, ToyError};
 use crate::toy::Truth;
 use crate::toy::fused::{Plan, Trained};
 use crate::toy::geometry::{REPRESENTED, cosines, dimensionality, dimensions_per_feature, gaps, n_represented, norms};
@@ -8,7 +8,8 @@ use serde_json::{Map, Value, json};
 use std::time::Instant;
 use superlens_tensor::Mat;
 use superlens_tensor::kernels::tied::Response;
-use superlens_tensor::optim::{AdamConfig, Schedule};
+use superlens_tensor::optim::{AdamConfig, Optimiser, Schedule, SgdConfig};
+use superlens_tensor::train::TrainConfig;
 
 /// Largest sizes: what a laptop's memory holds.
 const MOST_FEATURES: usize = 20_000;
@@ -36,7 +37,9 @@ pub const IMPORTANCE: Setting =
     setting("importance", "0.9", "weight of each feature's error: the base of a geometric series, or a list");
 pub const STEPS: Setting = setting("steps", "10000", "training steps");
 pub const BATCH: Setting = setting("batch", "1024", "fresh rows a step");
-pub const LR: Setting = setting("lr", "1e-3", "learning rate of AdamW");
+pub const OPTIMISER: Setting =
+    setting("optimiser", "adamw", "adamw, adam (which ignores weight_decay), sgd, or momentum (sgd with 0.9)");
+pub const LR: Setting = setting("lr", "1e-3", "learning rate");
 pub const WEIGHT_DECAY: Setting = setting("weight_decay", "0.01", "decoupled weight decay");
 pub const SCHEDULE: Setting =
     setting("schedule", "constant", "learning rate over the steps: constant, or cosine down to a hundredth");
@@ -78,11 +81,7 @@ pub fn plan(
         signed,
         batch: s.whole("batch", 1..=1 << 22)?,
         steps: s.whole("steps", 1..=1_000_000_000)? as u64,
-        adam: AdamConfig {
-            lr: s.real("lr", 1e-12..=1e3)?,
-            weight_decay: s.real("weight_decay", 0.0..=1e3)?,
-            ..AdamConfig::default()
-        },
+        optimiser: optimiser(s)?,
         schedule: s
             .choice("schedule", &[("constant", Schedule::Constant), ("cosine", Schedule::Cosine { floor: 0.01 })])?,
     };
@@ -93,6 +92,19 @@ pub fn plan(
         );
     }
     Ok((plan, density))
+}
+
+/// The optimiser of a toy that has [`OPTIMISER`], [`LR`] and [`WEIGHT_DECAY`].
+pub fn optimiser(s: &Settings) -> Result<Optimiser, SettingError> {
+    let (lr, weight_decay) = (s.real("lr", 1e-12..=1e3)?, s.real("weight_decay", 0.0..=1e3)?);
+    let adamw = Optimiser::Adam(AdamConfig { lr, weight_decay, ..AdamConfig::default() });
+    let sgd = |momentum| Optimiser::Sgd(SgdConfig { lr, momentum, weight_decay });
+    s.choice("optimiser", &[("adamw", adamw), ("adam", Optimiser::adam(lr)), ("sgd", sgd(0.0)), ("momentum", sgd(0.9))])
+}
+
+/// A plan's training, for the general loop.
+pub fn general(plan: &Plan) -> TrainConfig {
+    TrainConfig { steps: plan.steps, optimiser: plan.optimiser, schedule: plan.schedule, clip_norm: None }
 }
 
 /// The paper's training of a ReLU-output model whose features are all equally important.
@@ -107,7 +119,7 @@ pub fn plain_plan(n: usize, m: usize, steps: u64) -> Plan {
         signed: false,
         batch: 1024,
         steps,
-        adam: AdamConfig { lr: 5e-3, ..AdamConfig::default() },
+        optimiser: Optimiser::adam(5e-3),
         schedule: Schedule::Cosine { floor: 0.01 },
     }
 }
@@ -214,8 +226,8 @@ pub fn dimensionality_sweep(best: &[Best]) -> Option<Picture> {
                   feature, D*. Features that share evenly sit on fractions: 1/2 for antipodal pairs, 2/3 for triangles, 2/5 \
                   for pentagons."
             .into(),
-        x_name: "1 / density (logarithmic)".into(),
-        y_name: "dimensions per feature".into(),
+        x: Axis::log("1 / density"),
+        y: Axis::linear("dimensions per feature"),
         series: vec![
             Series { name: "a feature, D".into(), points: best.iter().flat_map(each).collect(), line: false },
             Series { name: "m / ‖W‖², D*".into(), points: finite(best.iter().map(per_feature).collect()), line: true },
