@@ -3,6 +3,7 @@
 //! Layers only look down: `verdict` → `toy`, `sae` → `diagnose` → `report`.
 
 pub mod diagnose;
+pub mod geometry;
 pub mod report;
 pub mod sae;
 pub mod toy;

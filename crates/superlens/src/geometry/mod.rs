@@ -1,0 +1,7 @@
+//! Directions in a space: how small their cosines can be, how many fit, how they share its dimensions.
+
+pub mod bounds;
+pub mod constructions;
+mod golay;
+pub mod pack;
+pub mod packing;
