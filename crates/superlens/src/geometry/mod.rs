@@ -5,3 +5,4 @@ pub mod constructions;
 mod golay;
 pub mod pack;
 pub mod packing;
+pub mod recover;

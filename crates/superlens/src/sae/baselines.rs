@@ -4,6 +4,7 @@ use super::arch::{Arch, Entry, FitError, MAX_LATENTS, Watch, check_input, check_
 use super::model::Sae;
 use super::moments::Moments;
 use super::pca::orthonormal;
+use crate::geometry::recover::unit_rows;
 use superlens_tensor::decomp::haar_rotation;
 use superlens_tensor::{Mat, Rng};
 
@@ -63,16 +64,6 @@ impl Arch for Random {
         check_setting("k", self.k, 1, self.d_sae)?;
         Ok(Sae::from_dictionary(unit_rows(self.d_sae, d, &mut rng), mean, self.k, true))
     }
-}
-
-/// Rows drawn uniformly from the unit sphere, `[rows, cols]`.
-pub(super) fn unit_rows(rows: usize, cols: usize, rng: &mut Rng) -> Mat {
-    let mut m = Mat::from_fn(rows, cols, |_, _| rng.normal());
-    for i in 0..rows {
-        let norm = m.row(i).iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
-        m.row_mut(i).iter_mut().for_each(|v| *v = (f64::from(*v) / norm) as f32);
-    }
-    m
 }
 
 #[cfg(test)]

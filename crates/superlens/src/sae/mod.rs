@@ -28,7 +28,6 @@ pub mod metrics;
 mod model;
 mod moments;
 mod pca;
-mod pursuit;
 mod topk;
 
 pub use arch::{ARCHES, Arch, Entry, FitError, Size, Watch, find};

@@ -1,6 +1,6 @@
 //! [`Sae`]: the one inference form that every decomposition ends in, learned or classical.
 
-use super::pursuit::Pursuit;
+use crate::geometry::recover::{Dictionary, Omp, Recovery, Sparse};
 use rayon::prelude::*;
 use superlens_tensor::Mat;
 use superlens_tensor::kernels::gemm::gemm;
@@ -99,8 +99,9 @@ impl Sae {
         let encode: Box<EncodeBlock> = match &self.encoder {
             Encoder::Linear { w_enc, b_enc, act } => Box::new(|block| linear(block, w_enc, b_enc, *act)),
             Encoder::MatchingPursuit { k, non_negative } => {
-                let pursuit = Pursuit::new(&self.w_dec);
-                Box::new(move |block| pursuit.encode(block, *k, *non_negative))
+                let dictionary = Dictionary::new(&self.w_dec);
+                let pursuit = Omp { k: *k, non_negative: *non_negative };
+                Box::new(move |block| pursuit.recover(&dictionary, block))
             }
         };
         for (from, to) in blocks(x.rows(), self.d_sae().max(self.d_in())) {
@@ -119,19 +120,16 @@ impl Sae {
     }
 }
 
-/// The active latents of one row, in ascending order.
-pub(super) type Active = Vec<(u32, f32)>;
-
 /// From centred rows to their active latents.
-type EncodeBlock<'a> = dyn Fn(&Mat) -> Vec<Active> + 'a;
+type EncodeBlock<'a> = dyn Fn(&Mat) -> Vec<Sparse> + 'a;
 
-fn linear(x: &Mat, w_enc: &Mat, b_enc: &[f32], act: Activation) -> Vec<Active> {
+fn linear(x: &Mat, w_enc: &Mat, b_enc: &[f32], act: Activation) -> Vec<Sparse> {
     let mut z = Mat::from_vec(x.rows(), b_enc.len(), b_enc.repeat(x.rows()));
     gemm(1.0, x.view(), w_enc.view(), 1.0, &mut z);
     (0..x.rows()).into_par_iter().map_init(Vec::new, |scratch, i| act.active(z.row(i), scratch)).collect()
 }
 
-fn latents(d_sae: usize, rows: Vec<Active>) -> Latents {
+fn latents(d_sae: usize, rows: Vec<Sparse>) -> Latents {
     let nnz = rows.iter().map(Vec::len).sum();
     let (mut offsets, mut indices, mut values) = (vec![0], Vec::with_capacity(nnz), Vec::with_capacity(nnz));
     for row in rows {
@@ -144,7 +142,7 @@ fn latents(d_sae: usize, rows: Vec<Active>) -> Latents {
 
 impl Activation {
     /// The active latents of one row of pre-activations; `scratch` may hold anything.
-    fn active(self, z: &[f32], scratch: &mut Vec<u64>) -> Active {
+    fn active(self, z: &[f32], scratch: &mut Vec<u64>) -> Sparse {
         let all = z.iter().enumerate().map(|(j, &z)| (j as u32, z));
         match self {
             Activation::Identity => all.filter(|a| a.1 != 0.0).collect(),

@@ -13,10 +13,10 @@
 //! Gradients are written by hand and sparse: the backward pass touches `z` only where a latent is active.
 
 use super::arch::{Arch, Entry, FitError, MAX_LATENTS, Watch, check_input, check_setting};
-use super::baselines::unit_rows;
 use super::batches::Batches;
 use super::model::{Activation, Encoder, Sae};
 use super::moments::Moments;
+use crate::geometry::recover::unit_rows;
 use rayon::prelude::*;
 use std::ops::ControlFlow;
 use superlens_tensor::kernels::gemm::gemm;

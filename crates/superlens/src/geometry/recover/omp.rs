@@ -6,61 +6,41 @@
 //! correlations only and keeps the fit feasible as Lawson and Hanson (1974, ch. 23) do, dropping an atom whose
 //! coefficient would turn negative.
 
-use super::model::Active;
+use super::{Dictionary, Recovery, Sparse};
 use rayon::prelude::*;
 use superlens_tensor::Mat;
-use superlens_tensor::kernels::gemm::matmul;
 use superlens_tensor::kernels::pointwise::{axpy, dot};
 
-/// Beyond this many atoms the Gram matrix (64 MiB) is not kept; correlations are then taken from the residual.
-const MAX_GRAM_ATOMS: usize = 4096;
 /// A row is done when no atom correlates with its residual by more than this share of the row's norm: what is left
 /// is rounding.
 const DONE: f32 = 1e-5;
 /// An atom with less than this squared distance from the span of those taken adds nothing but rounding.
 const DEPENDENT: f64 = 1e-6;
 
-/// A dictionary prepared for matching pursuit.
-#[derive(Clone, Debug)]
-pub struct Pursuit {
-    /// The directions at unit length, `[n, d]`; zero rows stay zero and are never taken.
-    atoms: Mat,
-    norms: Vec<f32>,
-    gram: Option<Mat>,
+/// Orthogonal matching pursuit with at most `k` atoms a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Omp {
+    pub k: usize,
+    pub non_negative: bool,
 }
 
-impl Pursuit {
-    /// Prepares `dictionary` `[n, d]`, one direction per row, of any lengths.
-    pub fn new(dictionary: &Mat) -> Self {
-        let mut atoms = dictionary.clone();
-        let norms = (0..atoms.rows())
-            .map(|j| {
-                let norm = atoms.row(j).iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
-                if norm > 0.0 {
-                    atoms.row_mut(j).iter_mut().for_each(|v| *v = (f64::from(*v) / norm) as f32);
-                }
-                norm as f32
-            })
-            .collect();
-        let gram = (atoms.rows() <= MAX_GRAM_ATOMS).then(|| matmul(&atoms, atoms.t()));
-        Self { atoms, norms, gram }
+impl Recovery for Omp {
+    fn name(&self) -> &'static str {
+        "omp"
     }
 
-    /// The coefficients of every row of `x` `[rows, d]`, at most `k` a row, in ascending order of atom.
-    ///
-    /// They belong to the dictionary as it was given, not to its unit rows. Allocates `[rows, n]` correlations: hand it
-    /// blocks of rows. Panics on another width.
-    pub(super) fn encode(&self, x: &Mat, k: usize, non_negative: bool) -> Vec<Active> {
-        assert_eq!(x.cols(), self.atoms.cols(), "rows {:?} for atoms {:?}", x.shape(), self.atoms.shape());
-        let correlations = matmul(x, self.atoms.t());
+    fn recover(&self, dictionary: &Dictionary, x: &Mat) -> Vec<Sparse> {
+        let correlations = dictionary.correlations(x);
         (0..x.rows())
             .into_par_iter()
-            .map_init(Fit::default, |fit, i| self.row(x.row(i), correlations.row(i), k, non_negative, fit))
+            .map_init(Fit::default, |fit, i| self.row(dictionary, x.row(i), correlations.row(i), fit))
             .collect()
     }
+}
 
-    fn row(&self, x: &[f32], start: &[f32], k: usize, non_negative: bool, fit: &mut Fit) -> Active {
-        let k = k.min(self.atoms.rows());
+impl Omp {
+    fn row(&self, atoms: &Dictionary, x: &[f32], start: &[f32], fit: &mut Fit) -> Sparse {
+        let (k, non_negative) = (self.k.min(atoms.n()), self.non_negative);
         let done = DONE * dot(x, x).sqrt();
         fit.clear();
         let mut correlations = start.to_vec();
@@ -71,46 +51,39 @@ impl Pursuit {
                 break;
             }
             if turn > 0 {
-                self.correlate(x, start, fit, &mut correlations);
+                correlate(atoms, x, start, fit, &mut correlations);
             }
             let Some((best, height)) = largest(&correlations, non_negative) else { break };
-            if height <= done || !fit.take(best, start[best], |j| self.gram_entry(best, j)) {
+            if height <= done || !fit.take(best, start[best], |j| f64::from(atoms.inner(best, j))) {
                 break;
             }
             fit.solve(non_negative);
         }
         let found = fit.atoms.iter().zip(&fit.coefficients);
-        let mut active: Active = found.map(|(&j, &c)| (j as u32, c as f32 / self.norms[j])).collect();
+        let mut active: Sparse = found.map(|(&j, &c)| (j as u32, c as f32 / atoms.norms()[j])).collect();
         active.sort_unstable_by_key(|a| a.0);
         active
     }
+}
 
-    /// Correlations of every atom with the residual of `fit`.
-    fn correlate(&self, x: &[f32], start: &[f32], fit: &Fit, out: &mut [f32]) {
-        if let Some(gram) = &self.gram {
-            out.copy_from_slice(start);
-            for (&j, &c) in fit.atoms.iter().zip(&fit.coefficients) {
-                axpy(-c as f32, gram.row(j), out);
-            }
-        } else {
-            let mut residual = x.to_vec();
-            for (&j, &c) in fit.atoms.iter().zip(&fit.coefficients) {
-                axpy(-c as f32, self.atoms.row(j), &mut residual);
-            }
-            for (j, o) in out.iter_mut().enumerate() {
-                *o = dot(self.atoms.row(j), &residual);
-            }
+/// Correlations of every atom with the residual of `fit`.
+fn correlate(atoms: &Dictionary, x: &[f32], start: &[f32], fit: &Fit, out: &mut [f32]) {
+    if let Some(gram) = atoms.gram() {
+        out.copy_from_slice(start);
+        for (&j, &c) in fit.atoms.iter().zip(&fit.coefficients) {
+            axpy(-c as f32, gram.row(j), out);
         }
-        // Zero by the normal equations; rounding must not let an atom be taken twice.
-        fit.atoms.iter().for_each(|&j| out[j] = 0.0);
+    } else {
+        let mut residual = x.to_vec();
+        for (&j, &c) in fit.atoms.iter().zip(&fit.coefficients) {
+            axpy(-c as f32, atoms.atoms().row(j), &mut residual);
+        }
+        for (j, o) in out.iter_mut().enumerate() {
+            *o = dot(atoms.atoms().row(j), &residual);
+        }
     }
-
-    fn gram_entry(&self, i: usize, j: usize) -> f64 {
-        f64::from(match &self.gram {
-            Some(gram) => gram[(i, j)],
-            None => dot(self.atoms.row(i), self.atoms.row(j)),
-        })
-    }
+    // Zero by the normal equations; rounding must not let an atom be taken twice.
+    fit.atoms.iter().for_each(|&j| out[j] = 0.0);
 }
 
 /// The largest (non-negative) or the largest in size; the first of equals.
@@ -207,16 +180,21 @@ impl Fit {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{MAX_GRAM_ATOMS, unit_rows};
     use super::*;
-    use crate::sae::baselines::unit_rows;
     use superlens_tensor::Rng;
+    use superlens_tensor::kernels::gemm::matmul;
+
+    fn encode(atoms: &Mat, x: &Mat, k: usize, non_negative: bool) -> Vec<Sparse> {
+        Omp { k, non_negative }.recover(&Dictionary::new(atoms), x)
+    }
 
     /// Rows `s · atoms` with `k` active atoms of strength 1 to 2, and their supports and coefficients.
-    fn planted(atoms: &Mat, rows: usize, k: usize, signed: bool, rng: &mut Rng) -> (Mat, Vec<Active>) {
+    fn planted(atoms: &Mat, rows: usize, k: usize, signed: bool, rng: &mut Rng) -> (Mat, Vec<Sparse>) {
         let mut x = Mat::zeros(rows, atoms.cols());
         let truth = (0..rows)
             .map(|i| {
-                let mut active: Active = rng.permutation(atoms.rows())[..k]
+                let mut active: Sparse = rng.permutation(atoms.rows())[..k]
                     .iter()
                     .map(|&j| (j as u32, (1.0 + rng.uniform()) * if signed && rng.chance(0.5) { -1.0 } else { 1.0 }))
                     .collect();
@@ -237,10 +215,11 @@ mod tests {
         for (n, signed) in [(256, true), (256, false), (MAX_GRAM_ATOMS + 1, false)] {
             let atoms = unit_rows(n, 128, &mut rng);
             let (x, truth) = planted(&atoms, if n > 256 { 20 } else { 200 }, 4, signed, &mut rng);
-            let pursuit = Pursuit::new(&atoms);
-            assert_eq!(pursuit.gram.is_some(), n <= MAX_GRAM_ATOMS);
-            for (i, (got, want)) in pursuit.encode(&x, 8, !signed).iter().zip(&truth).enumerate() {
-                let support = |row: &Active| row.iter().map(|a| a.0).collect::<Vec<_>>();
+            let dictionary = Dictionary::new(&atoms);
+            assert_eq!(dictionary.gram().is_some(), n <= MAX_GRAM_ATOMS);
+            let found = Omp { k: 8, non_negative: !signed }.recover(&dictionary, &x);
+            for (i, (got, want)) in found.iter().zip(&truth).enumerate() {
+                let support = |row: &Sparse| row.iter().map(|a| a.0).collect::<Vec<_>>();
                 assert_eq!(support(got), support(want), "support of row {i}, {n} atoms");
                 assert!(got.iter().zip(want).all(|(g, w)| (g.1 - w.1).abs() < 1e-3), "coefficients of row {i}");
             }
@@ -254,7 +233,7 @@ mod tests {
         let (x, truth) = planted(&atoms, 10, 2, false, &mut rng);
         let mut doubled = atoms.clone();
         doubled.data_mut().iter_mut().for_each(|v| *v *= 2.0);
-        for (got, want) in Pursuit::new(&doubled).encode(&x, 2, false).iter().zip(&truth) {
+        for (got, want) in encode(&doubled, &x, 2, false).iter().zip(&truth) {
             assert!(got.iter().zip(want).all(|(g, w)| (2.0 * g.1 - w.1).abs() < 1e-4));
         }
     }
@@ -266,7 +245,7 @@ mod tests {
         let mut rng = Rng::new(2).fork("omp");
         let atoms = unit_rows(60, 6, &mut rng);
         let x = Mat::from_fn(300, 6, |_, _| rng.normal());
-        for (i, active) in Pursuit::new(&atoms).encode(&x, 6, true).iter().enumerate() {
+        for (i, active) in encode(&atoms, &x, 6, true).iter().enumerate() {
             assert!((1..=6).contains(&active.len()) && active.iter().all(|a| a.1 > 0.0), "row {i}: {active:?}");
             let mut residual = x.row(i).to_vec();
             active.iter().for_each(|&(j, v)| axpy(-v, atoms.row(j as usize), &mut residual));
@@ -280,7 +259,7 @@ mod tests {
     fn duplicates_zeros_and_empty_supports_are_harmless() {
         let atoms = Mat::from_vec(4, 2, vec![1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
         let x = Mat::from_vec(3, 2, vec![3.0, 0.0, 0.0, 0.0, -1.0, -2.0]);
-        let encode = |k, non_negative| Pursuit::new(&atoms).encode(&x, k, non_negative);
+        let encode = |k, non_negative| encode(&atoms, &x, k, non_negative);
         assert_eq!(encode(4, false), [vec![(0, 3.0)], vec![], vec![(0, -1.0), (3, -2.0)]]);
         assert_eq!(encode(4, true)[2], []);
         assert!(encode(0, false).iter().all(Vec::is_empty));
@@ -291,7 +270,7 @@ mod tests {
     fn an_atom_that_turns_negative_is_dropped() {
         let atoms = Mat::from_vec(3, 3, vec![2.0 / 3.0, 2.0 / 3.0, 1.0 / 3.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0]);
         let x = Mat::from_vec(1, 3, vec![1.0, 1.0, -0.1]);
-        let encode = |k, non_negative| Pursuit::new(&atoms).encode(&x, k, non_negative).remove(0);
+        let encode = |k, non_negative| encode(&atoms, &x, k, non_negative).remove(0);
         assert_eq!(encode(1, true)[0].0, 0);
         let fitted = encode(3, true);
         assert!(fitted.len() == 2 && fitted.iter().zip([1, 2]).all(|(f, j)| f.0 == j && (f.1 - 1.0).abs() < 1e-5));
