@@ -8,3 +8,4 @@ pub mod pack;
 pub mod packing;
 pub mod polytopes;
 pub mod recover;
+pub mod room;
