@@ -52,6 +52,14 @@ impl ExactLoss {
         ExactLoss { n, m, importance: importance.to_vec(), bias, points, weights }
     }
 
+    /// Equally important features whose joint law is a list: inputs `[weights.len(), n]` and the weight of each.
+    ///
+    /// Panics if the lengths don't fit.
+    pub fn listed(n: usize, m: usize, points: Vec<f64>, weights: Vec<f64>, bias: bool) -> Self {
+        assert_eq!(points.len(), n * weights.len(), "{} numbers for {} inputs of {n}", points.len(), weights.len());
+        ExactLoss { n, m, importance: vec![1.0; n], bias, points, weights }
+    }
+
     /// Numbers in a point of the search: `W [n, m]` and then, where there is one, the bias.
     pub fn parameters(&self) -> usize {
         self.n * self.m + if self.bias { self.n } else { 0 }
@@ -95,21 +103,25 @@ impl ExactLoss {
 
     /// The lowest of the minima that L-BFGS reaches from `starts` random points: loss and parameters.
     pub fn minimum(&self, starts: usize, rng: &Rng) -> (f64, Vec<f64>) {
+        self.minima(starts, rng).min_by(|a, b| a.0.total_cmp(&b.0)).expect("at least one start")
+    }
+
+    /// What L-BFGS reaches from each of `starts` random points, at least one: loss and parameters.
+    pub fn minima(&self, starts: usize, rng: &Rng) -> impl Iterator<Item = (f64, Vec<f64>)> {
         let (n, m) = (self.n, self.m);
         let scale = (2.0 / (n + m) as f64).sqrt();
-        let from = |k: usize| {
+        (0..starts.max(1)).map(move |k| {
             let mut rng = rng.fork_index(k as u64);
             let mut p: Vec<f64> = (0..self.parameters()).map(|_| 0.0).collect();
             p[..n * m].iter_mut().for_each(|w| *w = scale * rng.normal_f64());
             let loss = minimise(&mut |p, g| self.value(p, g), &mut p, Stop { iterations: 300, ..Stop::default() });
             (loss, p)
-        };
-        (0..starts.max(1)).map(from).min_by(|a, b| a.0.total_cmp(&b.0)).expect("at least one start")
+        })
     }
 }
 
 /// Nodes in `[0, 1]` and their weights, which add up to 1: zeros of the Legendre polynomial, by Newton's method.
-fn gauss_legendre(n: usize) -> Vec<(f64, f64)> {
+pub(super) fn gauss_legendre(n: usize) -> Vec<(f64, f64)> {
     (0..n)
         .map(|i| {
             let mut x = (PI * (i as f64 + 0.75) / (n as f64 + 0.5)).cos();

@@ -2,6 +2,7 @@
 //!
 //! One file per model. The ground truth is always read from the trained weights, never assumed from the setting.
 
+pub mod correlated;
 pub mod data;
 pub mod demo;
 pub mod exact;
@@ -9,9 +10,12 @@ pub mod fused;
 pub mod geometry;
 pub mod incidental;
 pub mod lab;
+pub mod modular_addition;
 pub mod noise;
+pub mod product;
 pub mod relu_hidden;
 pub mod relu_output;
+pub mod rotated;
 mod tied;
 mod truth;
 

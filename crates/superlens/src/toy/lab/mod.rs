@@ -3,13 +3,17 @@
 //! One file for each toy; `TOYS` is the list from which the command, its help and its table follow.
 
 mod boolean_and;
+mod correlated;
 pub mod experiment;
 mod incidental;
+mod modular_addition;
 mod phase;
 mod product;
 mod relu_hidden;
 mod relu_output;
+mod rotated;
 mod settings;
+mod sparsification;
 mod tied;
 
 use super::ToyModel;
@@ -23,8 +27,18 @@ use superlens_tensor::Rng;
 pub use settings::{Setting, SettingError, Settings};
 
 /// All toys, in the order of `superlens toy list`.
-pub const TOYS: &[Toy] =
-    &[relu_output::TOY, phase::TOY, relu_hidden::TOY, boolean_and::TOY, incidental::TOY, product::TOY];
+pub const TOYS: &[Toy] = &[
+    relu_output::TOY,
+    phase::TOY,
+    relu_hidden::TOY,
+    boolean_and::TOY,
+    incidental::TOY,
+    sparsification::TOY,
+    correlated::TOY,
+    product::TOY,
+    modular_addition::TOY,
+    rotated::TOY,
+];
 
 /// A toy as the command shows it.
 #[derive(Clone, Copy, Debug)]
@@ -277,7 +291,8 @@ mod tests {
 
     /// Settings that make a toy quick.
     fn small(toy: &Toy) -> Vec<String> {
-        let quick = ["steps=20", "batch=64", "cells=3", "starts=2", "restarts=2", "iterations=20", "trials=5"];
+        let quick =
+            ["steps=20", "batch=64", "cells=3", "starts=2", "restarts=2", "iterations=20", "trials=5", "with=steps=20"];
         let has = |pair: &&str| toy.settings.iter().any(|s| pair.split('=').next() == Some(s.key));
         quick.iter().filter(|s| has(s)).map(|s| s.to_string()).collect()
     }
