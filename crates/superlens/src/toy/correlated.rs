@@ -2,13 +2,14 @@
 
 use super::data::BLOCK_ROWS;
 use super::exact::{ExactLoss, gauss_legendre};
-use super::tied::{self, BlockLoss, loss_in_blocks, readout_error};
+use super::relu_output::block;
+use super::tied::loss_in_blocks;
 use super::{Cause, Origin, Sample, ToyModel, Truth};
 use crate::verdict::Mechanism;
 use rayon::prelude::*;
-use superlens_tensor::kernels::gemm::{gemm, matmul};
+use superlens_tensor::kernels::gemm::matmul;
 use superlens_tensor::train::{Objective, Params, TrainConfig};
-use superlens_tensor::{Mat, Rng, View};
+use superlens_tensor::{Mat, Rng};
 
 /// How the two concepts of a pair go together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,23 +20,21 @@ pub enum Relation {
     Apart,
 }
 
-/// Pairs of related concepts through a linear bottleneck with a penalty on its neurons: `h = Wx`, `x' = ReLU(Wᵀh + b)`,
-/// loss `(x' − x)² + λ|h|`, as the mean over batch and concepts.
+/// Pairs of related concepts, each pair through one neuron: `h = Wx`, `x' = ReLU(Wᵀh + b)` with `W` zero but for the two
+/// weights of a pair on its neuron; squared error as the mean over batch and concepts.
 ///
-/// After the correlated and anticorrelated pairs of Elhage et al. 2022, *Toy Models of Superposition*. With a neuron a pair,
-/// two concepts that occur together keep their sum, `(a + b)/√2`, and lose their difference; two that exclude each other lie
-/// opposite and lose nothing. Either way a neuron answers to two concepts, and nothing else is on it.
+/// After the correlated and anticorrelated pairs of Elhage et al. 2022, *Toy Models of Superposition*, two concepts in one
+/// dimension, many times side by side. Two concepts that occur together keep their sum, `(a + b)/√2`, and lose their
+/// difference; two that exclude each other lie opposite and lose nothing. Either way a neuron answers to two concepts, since
+/// nothing that the data do tells it to take them apart.
 ///
-/// Parameters: `w [2 pairs, d_hidden]`, concepts `2k` and `2k + 1` being a pair, and `b [1, 2 pairs]`.
+/// Parameters: `w [2 pairs, pairs]`, concepts `2k` and `2k + 1` being a pair, and `b [1, 2 pairs]`.
 #[derive(Clone, Debug)]
 pub struct Correlated {
     pub pairs: usize,
-    pub d_hidden: usize,
     /// Probability that a pair is on.
     pub density: f64,
     pub relation: Relation,
-    /// `λ`, the weight of the mean over batch and concepts of `Σ_j |h_j|`: it makes the neurons a privileged basis.
-    pub l1: f32,
     /// Rows per training step.
     pub batch: usize,
     pub training: TrainConfig,
@@ -80,28 +79,15 @@ impl ToyModel for Correlated {
         Sample { features, activations }
     }
 
-    /// A polysemantic neuron is correlated if the two concepts with most of its variance are a pair; otherwise there are too
-    /// many pairs for the neurons (superposition), or they miss the neurons (rotated).
+    /// Only related concepts can meet on a neuron; whether they do is read from the weights.
     fn truth(&self, params: &Params) -> Truth {
-        let w = params.get("w");
-        let cause = |j: usize| match strongest_two(w, j) {
-            [a, b] if a / 2 == b / 2 => Cause::Orthogonal(Mechanism::Correlated),
-            _ if self.pairs > self.d_hidden => Cause::Superposition,
-            _ => Cause::Orthogonal(Mechanism::Rotated),
-        };
         let p = match self.relation {
             Relation::Together => self.density,
             Relation::Apart => self.density / 2.0,
         };
-        Truth::of_known(w, &vec![p / 3.0 - p * p / 4.0; w.rows()], cause)
+        let cause = Cause::Orthogonal(Mechanism::Correlated);
+        Truth::of_known(params.get("w"), &vec![p / 3.0 - p * p / 4.0; 2 * self.pairs], |_| cause)
     }
-}
-
-/// The two features with the largest weights on neuron `j`, of at least two.
-fn strongest_two(w: &Mat, j: usize) -> [usize; 2] {
-    let mut order: Vec<usize> = (0..w.rows()).collect();
-    order.sort_by(|&a, &b| w[(b, j)].abs().total_cmp(&w[(a, j)].abs()));
-    [order[0], order[1]]
 }
 
 struct Reconstruction {
@@ -111,32 +97,27 @@ struct Reconstruction {
 
 impl Objective for Reconstruction {
     fn init(&self, rng: &mut Rng) -> Params {
-        tied::init(2 * self.model.pairs, self.model.d_hidden, rng)
+        // The law for two concepts and one neuron; the bias starts at zero.
+        let scale = (2.0f32 / 3.0).sqrt();
+        let n = 2 * self.model.pairs;
+        let w = Mat::from_fn(n, self.model.pairs, |i, j| if i / 2 == j { scale * rng.normal() } else { 0.0 });
+        Params { blocks: vec![("w".into(), w), ("b".into(), Mat::zeros(1, n))] }
+    }
+
+    /// Weights from a pair to the neurons of others stay zero.
+    fn project(&self, _params: &Params, grad: &mut Params) {
+        let w = grad.get_mut("w");
+        for i in 0..w.rows() {
+            w.row_mut(i).iter_mut().enumerate().filter(|(j, _)| *j != i / 2).for_each(|(_, g)| *g = 0.0);
+        }
     }
 
     fn loss(&mut self, params: &Params, step: u64, grad: &mut Params) -> f64 {
         let (w, b) = (params.get("w"), params.get("b"));
         let x = self.model.inputs(self.model.batch, &self.stream.fork_index(step));
         let scale = 1.0 / (x.rows() * x.cols()) as f32;
-        loss_in_blocks(&x, grad, |x| block(x, w, b, scale, self.model.l1))
+        loss_in_blocks(&x, grad, |x| block(x, w, b, scale))
     }
-}
-
-/// With `h = x w`, `r = ReLU(h wᵀ + b)`, `e = 2 scale (r − x) [r > 0]` and `g = e w + scale λ sign h`: `dw = xᵀ g + eᵀ h`,
-/// `db = Σ e`.
-fn block(x: View, w: &Mat, b: &Mat, scale: f32, l1: f32) -> BlockLoss {
-    let h = matmul(x, w);
-    let mut e = matmul(&h, w.t());
-    let (squares, db) = readout_error(&mut e, b, x, scale);
-    let mut g = matmul(&e, w);
-    let mut sum = 0.0;
-    for (g, &h) in g.data_mut().iter_mut().zip(h.data()) {
-        sum += f64::from(h.abs());
-        *g += scale * l1 * (f32::from(h > 0.0) - f32::from(h < 0.0));
-    }
-    let mut dw = matmul(x.t(), &g);
-    gemm(1.0, e.t(), h.view(), 1.0, &mut dw);
-    BlockLoss { loss: squares + f64::from(scale * l1) * sum, dw, db }
 }
 
 /// Nodes a dimension of the exact losses below.
@@ -175,32 +156,24 @@ pub fn kinds_loss(kinds: usize) -> ExactLoss {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::toy::tied::{check_gradient, recipe};
 
-    pub fn model(relation: Relation) -> Correlated {
-        Correlated {
-            pairs: 4,
-            d_hidden: 5,
-            density: 0.1,
-            relation,
-            l1: 0.02,
-            batch: 512,
-            training: tied::recipe(1500, 0.01),
-        }
+    fn model(relation: Relation) -> Correlated {
+        Correlated { pairs: 4, density: 0.1, relation, batch: 512, training: recipe(1500, 0.01) }
     }
 
     #[test]
     fn the_gradient_is_that_of_the_definition() {
         for relation in [Relation::Together, Relation::Apart] {
-            let model = Correlated { batch: 300, density: 0.3, l1: 0.2, ..model(relation) };
-            let (n, m, stream) = (2 * model.pairs, model.d_hidden, Rng::new(4));
+            let model = Correlated { batch: 300, density: 0.3, ..model(relation) };
+            let (n, m, stream) = (2 * model.pairs, model.pairs, Rng::new(4));
             let x = model.inputs(model.batch, &stream.fork_index(3));
             let mut objective = Reconstruction { model: model.clone(), stream };
-            tied::check_gradient(&mut objective, &|w, b| {
+            check_gradient(&mut objective, &|w, b| {
                 let mut loss = 0.0;
                 for r in 0..model.batch {
                     let x = |i: usize| f64::from(x[(r, i)]);
                     let h: Vec<f64> = (0..m).map(|j| (0..n).map(|i| x(i) * w[i * m + j]).sum()).collect();
-                    loss += f64::from(model.l1) * h.iter().map(|h| h.abs()).sum::<f64>();
                     for i in 0..n {
                         let recon = (0..m).map(|j| h[j] * w[i * m + j]).sum::<f64>() + b[i];
                         loss += (recon.max(0.0) - x(i)).powi(2);
@@ -245,16 +218,13 @@ mod tests {
 
     #[test]
     fn trained_pairs_share_a_neuron() {
-        for (relation, sign) in [(Relation::Together, 1.0), (Relation::Apart, -1.0)] {
+        for relation in [Relation::Together, Relation::Apart] {
             let model = model(relation);
             let made = super::super::make(&model, &Rng::new(1), &mut |_| std::ops::ControlFlow::Continue(())).unwrap();
-            let truth = model.truth(&made.params);
-            assert_eq!(truth.label(), "orthogonal/correlated", "{:?}", made.params.get("w"));
-            let w = made.params.get("w");
-            for pair in 0..model.pairs {
-                let dot: f32 = w.row(2 * pair).iter().zip(w.row(2 * pair + 1)).map(|(a, b)| a * b).sum();
-                assert!(dot * sign > 0.2, "{relation:?}: {dot}");
-            }
+            let (w, truth) = (made.params.get("w"), model.truth(&made.params));
+            assert_eq!(truth.label(), "orthogonal/correlated", "{w:?}");
+            let elsewhere = (0..8).flat_map(|i| (0..4).map(move |j| (i, j))).filter(|(i, j)| i / 2 != *j);
+            assert!(elsewhere.into_iter().all(|at| w[at] == 0.0));
         }
     }
 }

@@ -74,7 +74,7 @@ impl Objective for Reconstruction {
 }
 
 /// With `h = x w`, `r = ReLU(h wᵀ + b)` and `e = 2 scale (r − x) [r > 0]`: `dw = xᵀ (e w) + eᵀ h`, `db = Σ e`.
-fn block(x: View, w: &Mat, b: &Mat, scale: f32) -> BlockLoss {
+pub(super) fn block(x: View, w: &Mat, b: &Mat, scale: f32) -> BlockLoss {
     let h = matmul(x, w);
     let mut e = matmul(&h, w.t());
     let (loss, db) = readout_error(&mut e, b, x, scale);

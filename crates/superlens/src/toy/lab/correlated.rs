@@ -21,8 +21,8 @@ pub const TOY: Toy = Toy {
     keys: "For together and apart: each instance has density, loss (exact, one pair through one neuron, a sum over its concepts), \
            loss_per_density, W, b, weight_ratio (W1/W2), opposite (whether an opposite pair is a minimum of its own: what descent \
            from there keeps), opposite_per_density (its loss / density; null where it is none), minima (loss / density, W1, W2, share of \
-           the starts), and of a layer of pairs trained on samples: truth, correlated_neurons, shared_pairs (share of pairs that \
-           lie on one neuron) and layer_loss. For kinds: loss, W, b, restart_losses, one_hot (read-outs that answer to exactly one \
+           the starts), and of a layer of pairs trained on samples: truth, correlated_neurons, joined (share of its pairs whose concepts \
+           both reach 0.5 on their neuron, with the same sign where they occur together and opposite signs where they don't) and layer_loss. For kinds: loss, W, b, restart_losses, one_hot (read-outs that answer to exactly one \
            kind), reached (share of the starts without error), latent_on (share of the kinds in which each of the two factors is \
            on) and truth.",
     model: Some(model),
@@ -43,9 +43,7 @@ const SETTINGS: &[Setting] = &[
     setting("bias", "false", "whether the read-out of the single pair has one"),
     setting("starts", "20", "starts of the exact minimisation"),
     setting("kinds", "7", "kinds of text, 3 to 32, exactly one at a time"),
-    setting("pairs", "8", "pairs of the layer that is trained on samples"),
-    setting("d_hidden", "10", "neurons of that layer"),
-    setting("l1", "0.02", "weight of the sum of |h| there"),
+    setting("pairs", "12", "pairs of the layer that is trained on samples, a neuron each"),
     setting("steps", "3000", "training steps there"),
     setting("batch", "512", "fresh rows a step"),
     setting("lr", "0.01", "learning rate, with a cosine down to a hundredth"),
@@ -72,10 +70,8 @@ fn layer(s: &Settings, relation: Relation, density: f64) -> Result<Correlated, S
     let optimiser = superlens_tensor::optim::Optimiser::adam(lr);
     Ok(Correlated {
         pairs: s.whole("pairs", 1..=2000)?,
-        d_hidden: s.whole("d_hidden", 1..=4000)?,
         density,
         relation,
-        l1: s.real("l1", 0.0..=1e3)? as f32,
         batch: s.whole("batch", 1..=1 << 20)?,
         training: TrainConfig { steps, optimiser, schedule: Schedule::Cosine { floor: 0.01 }, clip_norm: None },
     })
@@ -126,14 +122,14 @@ fn pairs(s: &Settings, lab: &Lab, relation: Relation) -> Result<Outcome, ToyErro
         Some((single, make(&layers[i], &rng.fork("layer"), tell)?))
     })?;
     let mut outcome = Outcome { steps: layers.iter().map(|l| l.training.steps).sum(), ..Outcome::default() };
-    let head = ["density", "loss / p", "theory", "W1/W2", "opposite / p", "layer", "pairs on one neuron"];
+    let head = ["density", "loss / p", "theory", "W1/W2", "opposite / p", "layer", "pairs joined"];
     outcome.table.push(head.map(String::from).to_vec());
     let theory = if relation == Relation::Together { 1.0 / 12.0 } else { 0.0 };
     let mut panels = Vec::new();
     for (i, ((single, layer), p)) in made.iter().zip(&density).enumerate() {
         let truth = layers[i].truth(&layer.params);
         let w = layer.params.get("w");
-        let shared = shared_pairs(w);
+        let joined = joined(relation, w);
         let ratio = single.w[0] / single.w[1];
         outcome.table.push(vec![
             short(*p),
@@ -142,7 +138,7 @@ fn pairs(s: &Settings, lab: &Lab, relation: Relation) -> Result<Outcome, ToyErro
             short(ratio),
             single.opposite.map_or("none".into(), |loss| short(loss / p)),
             truth.label(),
-            short(shared),
+            short(joined),
         ]);
         let minima: Vec<Value> =
             single.minima.iter().map(|(loss, w, share)| json!([loss / p, w[0], w[1], share])).collect();
@@ -150,7 +146,7 @@ fn pairs(s: &Settings, lab: &Lab, relation: Relation) -> Result<Outcome, ToyErro
             "seed": i, "density": p, "loss": single.loss, "loss_per_density": single.loss / p, "W": [single.w],
             "b": single.b, "weight_ratio": ratio, "opposite": single.opposite.is_some(),
             "opposite_per_density": single.opposite.map(|loss| loss / p), "minima": minima, "truth": truth.label(),
-            "correlated_neurons": count(&truth, "correlated"), "shared_pairs": shared, "layer_loss": layer.loss,
+            "correlated_neurons": count(&truth, "correlated"), "joined": joined, "layer_loss": layer.loss,
         });
         outcome.instances.push(value.as_object().cloned().unwrap_or_default());
         if panels.len() < 5 {
@@ -165,15 +161,15 @@ fn pairs(s: &Settings, lab: &Lab, relation: Relation) -> Result<Outcome, ToyErro
         Relation::Apart => "Two concepts that exclude each other lie opposite on one neuron and lose nothing.".into(),
     });
     outcome.says.push(
-        "In the layer each pair takes a neuron of its own. Such a neuron answers to two concepts, and yet there is no third \
-         dimension that it saves: the concepts never come apart."
+        "The layer has a neuron for each of many such pairs and is trained on samples. Its neurons answer to two concepts each, \
+         since the data never ask for more; a start may end in a worse minimum."
             .into(),
     );
     outcome.pictures.push(Picture::Heat(Heat {
         name: "weights",
         title: "Pairs of concepts on single neurons".into(),
-        caption: "Weights of a layer trained on samples. Two rows that follow one another are a pair: they take the same neuron, with \
-                  the same sign where they occur together and with opposite signs where they exclude each other."
+        caption: "Weights of a layer trained on samples, a neuron a pair. Two rows that follow one another are a pair: both concepts \
+                  lie on its neuron, with the same sign where they occur together and with opposite signs where they exclude each other."
             .into(),
         across: "neurons".into(),
         down: "concepts, pair after pair".into(),
@@ -186,14 +182,13 @@ fn count(truth: &Truth, cause: &str) -> usize {
     (0..truth.causes.len()).filter(|&j| truth.cause(j) == Some(cause)).count()
 }
 
-/// Share of the pairs whose two concepts have nine tenths of their squared weight on the same neuron.
-fn shared_pairs(w: &Mat) -> f64 {
-    let own = |i: usize| {
-        let total: f32 = w.row(i).iter().map(|v| v * v).sum();
-        w.row(i).iter().position(|v| v * v > 0.9 * total)
+/// Share of the pairs of which both concepts are on their neuron, as they should: with one sign or with opposite ones.
+fn joined(relation: Relation, w: &Mat) -> f64 {
+    let is_joined = |k: &usize| {
+        let (a, b) = (w[(2 * k, *k)], w[(2 * k + 1, *k)]);
+        a.abs().min(b.abs()) > 0.5 && (a * b > 0.0) == (relation == Relation::Together)
     };
-    let pairs = w.rows() / 2;
-    (0..pairs).filter(|k| own(2 * k).is_some() && own(2 * k) == own(2 * k + 1)).count() as f64 / pairs as f64
+    (0..w.cols()).filter(is_joined).count() as f64 / w.cols() as f64
 }
 
 /// Read-outs that answer with more than a half to one kind and with less than a twentieth to all others, for `W [kinds, 2]`
@@ -282,9 +277,9 @@ mod tests {
     }
 
     #[test]
-    fn pairs_on_one_neuron_are_counted() {
-        let w = Mat::from_vec(4, 2, vec![1.0, 0.0, -1.0, 0.1, 0.7, 0.7, 0.7, 0.7]);
-        assert_eq!(shared_pairs(&w), 0.5);
+    fn joined_pairs_and_sharp_read_outs_are_counted() {
+        let w = Mat::from_vec(4, 2, vec![0.7, 0.0, 0.7, 0.0, 0.0, 1.0, 0.0, -1.0]);
+        assert_eq!((joined(Relation::Together, &w), joined(Relation::Apart, &w)), (0.5, 0.5));
         assert_eq!(one_hot(2, &[1.0, 0.0, -1.0, 0.0, 0.0, 0.0]), 2);
         assert_eq!(one_hot(2, &[1.0, 0.0, 1.0, 0.0, 0.0, 0.0]), 0);
     }

@@ -171,7 +171,7 @@ fn pictures(found: &[Found]) -> Vec<Picture> {
         }),
         Picture::Directions {
             name: "neurons",
-            title: "The neurons lie along the diagonals".into(),
+            title: "Along the diagonals".into(),
             caption: "One arrow a neuron: its input weights, across for x and up for y, times the size of its output weight. Below each \
                       panel the mean squared error. After a turn by 45° each would lie on an axis."
                 .into(),
