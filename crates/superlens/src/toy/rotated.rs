@@ -75,6 +75,16 @@ impl ToyModel for Rotated {
 }
 
 impl Rotated {
+    /// Neurons of the layer.
+    pub fn neurons(&self) -> usize {
+        let stream = Rng::new(0);
+        let params = match self.of.origin(&stream) {
+            Origin::Written(params) => params,
+            Origin::Trained(of, _) => of.init(&mut stream.clone()),
+        };
+        self.of.sample(&params, 2, &stream).activations.cols()
+    }
+
     /// Variances of the features, measured.
     fn variances(&self, params: &Params, features: &[usize]) -> Vec<f64> {
         let x = self.of.sample(params, ROWS, &Rng::new(0).fork("variances")).features;

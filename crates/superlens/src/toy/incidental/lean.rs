@@ -105,15 +105,15 @@ impl Working {
     }
 
     /// Places of the neurons that do not rest: a weight that is more than trembling, or an error that pulls harder than half
-    /// of the penalty. `grad` is that of the errors alone.
+    /// of the penalty. `grad` is that of the errors alone. What is not a number does not rest, so that it shows.
     fn awake(&self, trembling: f32, l1: f32) -> Vec<usize> {
-        let mut awake = vec![false; self.neurons.len()];
+        let mut resting = vec![true; self.neurons.len()];
         for i in 0..self.w.rows() {
-            for ((a, w), g) in awake.iter_mut().zip(self.w.row(i)).zip(self.grad.row(i)) {
-                *a |= w.abs() > trembling || g.abs() > 0.5 * l1;
+            for ((r, w), g) in resting.iter_mut().zip(self.w.row(i)).zip(self.grad.row(i)) {
+                *r &= w.abs() <= trembling && g.abs() <= 0.5 * l1;
             }
         }
-        (0..awake.len()).filter(|&k| awake[k]).collect()
+        (0..resting.len()).filter(|&k| !resting[k]).collect()
     }
 
     fn whole(&self, d_hidden: usize) -> Mat {

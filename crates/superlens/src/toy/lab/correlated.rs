@@ -69,7 +69,7 @@ fn layer(s: &Settings, relation: Relation, density: f64) -> Result<Correlated, S
     let (steps, lr) = (s.whole("steps", 1..=100_000_000)? as u64, s.real("lr", 1e-12..=10.0)?);
     let optimiser = superlens_tensor::optim::Optimiser::adam(lr);
     Ok(Correlated {
-        pairs: s.whole("pairs", 1..=2000)?,
+        pairs: s.whole("pairs", 1..=500)?,
         density,
         relation,
         batch: s.whole("batch", 1..=1 << 20)?,

@@ -13,7 +13,7 @@ pub const TOY: Toy = Toy {
     source: "Lecomte et al. 2024, What Causes Polysemanticity? (arXiv 2312.03096), the speed of sparsification",
     settings: SETTINGS,
     keys: "Each instance has loss (1 − ‖w‖²)² at the end, history (time, ‖w‖₁, weights left), factor (for the times with λt from \
-           10/√m to 1/4: the larger of ‖w‖₁ and 1/(1/√m + λt) over the smaller), count_factor (the same of the weights left and \
+           10/√m to 1/4: the larger of ‖w‖₁ and 1/(1/√m + λt) over the smaller; null without such times), count_factor (the same of the weights left and \
            1/(1/√m + λt)²) and left (weights at the end).",
     model: None,
     run,
@@ -110,8 +110,10 @@ fn run(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
     for (i, r) in runs.iter().enumerate() {
         let apart = |a: f64, b: f64| (a / b).max(b / a);
         let middle = || r.history.iter().filter(|(t, ..)| flow.mid_range(*t));
-        let factor = middle().map(|(t, sum, _)| apart(*sum, flow.predicted(*t))).fold(1.0, f64::max);
-        let count = middle().map(|(t, _, left)| apart(*left as f64, flow.predicted(*t).powi(2))).fold(1.0, f64::max);
+        let factor = middle().map(|(t, sum, _)| apart(*sum, flow.predicted(*t))).reduce(f64::max);
+        let count = middle().map(|(t, _, left)| apart(*left as f64, flow.predicted(*t).powi(2))).reduce(f64::max);
+        // There is no such time where the weights are few or the penalty is large.
+        let shown = |v: Option<f64>| v.map_or("–".into(), short);
         outcome.table.push(vec![i.to_string(), short(r.loss), r.left.to_string(), short(factor), short(count)]);
         let value = json!({
             "seed": i, "loss": r.loss, "left": r.left, "factor": factor, "count_factor": count,
