@@ -114,7 +114,7 @@ fn run(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
         let count = middle().map(|(t, _, left)| apart(*left as f64, flow.predicted(*t).powi(2))).reduce(f64::max);
         // There is no such time where the weights are few or the penalty is large.
         let shown = |v: Option<f64>| v.map_or("–".into(), short);
-        outcome.table.push(vec![i.to_string(), short(r.loss), r.left.to_string(), short(factor), short(count)]);
+        outcome.table.push(vec![i.to_string(), short(r.loss), r.left.to_string(), shown(factor), shown(count)]);
         let value = json!({
             "seed": i, "loss": r.loss, "left": r.left, "factor": factor, "count_factor": count,
             "history": r.history,
