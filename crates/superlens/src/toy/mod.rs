@@ -2,15 +2,22 @@
 //!
 //! One file per model. The ground truth is always read from the trained weights, never assumed from the setting.
 
+pub mod abs_value;
+pub mod boolean_and;
+pub mod compressed_computation;
 pub mod data;
 pub mod demo;
 pub mod exact;
 pub mod fused;
 pub mod geometry;
+pub mod head_superposition;
+pub mod hidden_layer;
 pub mod lab;
 pub mod noise;
 pub mod relu_hidden;
 pub mod relu_output;
+pub mod residual_mlp;
+pub mod stuck;
 mod tied;
 mod truth;
 
