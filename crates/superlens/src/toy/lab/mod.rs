@@ -2,14 +2,20 @@
 //!
 //! One file for each toy; `TOYS` is the list from which the command, its help and its table follow.
 
+mod abs_value;
 mod boolean_and;
+mod compressed_computation;
 pub mod experiment;
+mod head_superposition;
+mod hidden_layer;
 mod incidental;
 mod phase;
 mod product;
 mod relu_hidden;
 mod relu_output;
+mod residual_mlp;
 mod settings;
+mod stuck;
 mod tied;
 
 use super::ToyModel;
@@ -23,8 +29,19 @@ use superlens_tensor::Rng;
 pub use settings::{Setting, SettingError, Settings};
 
 /// All toys, in the order of `superlens toy list`.
-pub const TOYS: &[Toy] =
-    &[relu_output::TOY, phase::TOY, relu_hidden::TOY, boolean_and::TOY, incidental::TOY, product::TOY];
+pub const TOYS: &[Toy] = &[
+    relu_output::TOY,
+    phase::TOY,
+    relu_hidden::TOY,
+    abs_value::TOY,
+    boolean_and::TOY,
+    compressed_computation::TOY,
+    residual_mlp::TOY,
+    head_superposition::TOY,
+    stuck::TOY,
+    incidental::TOY,
+    product::TOY,
+];
 
 /// A toy as the command shows it.
 #[derive(Clone, Copy, Debug)]
