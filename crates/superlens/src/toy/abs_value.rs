@@ -1,6 +1,6 @@
 //! `abs_value`: absolute values of sparse inputs computed by neurons that features may have to share.
 
-use super::hidden_layer::{HiddenLayer, Task, balanced, neurons};
+use super::hidden_layer::{HiddenLayer, Init, Task, balanced, neurons};
 use super::{Origin, Sample, ToyModel, Truth};
 use superlens_tensor::kernels::tied::Response;
 use superlens_tensor::train::{Params, TrainConfig};
@@ -32,6 +32,7 @@ impl AbsValue {
             hidden_bias: false,
             output_bias: true,
             readout: Response::Relu,
+            init: Init::Xavier,
             batch: self.batch,
             training: self.training.clone(),
         }

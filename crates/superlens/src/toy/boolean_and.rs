@@ -1,6 +1,6 @@
 //! `boolean_and`: every AND of two sparse inputs from fewer neurons than ANDs, by construction and by training.
 
-use super::hidden_layer::{HiddenLayer, Task, ands, balanced, neurons, of_pairs, pairs};
+use super::hidden_layer::{HiddenLayer, Init, Task, ands, balanced, neurons, of_pairs, pairs};
 use super::{Origin, Sample, ToyModel, Truth};
 use superlens_tensor::kernels::tied::Response;
 use superlens_tensor::train::{Params, TrainConfig};
@@ -212,6 +212,7 @@ impl TrainedAnd {
             hidden_bias: true,
             output_bias: true,
             readout: Response::Linear,
+            init: Init::Xavier,
             batch: self.batch,
             training: self.training.clone(),
         }

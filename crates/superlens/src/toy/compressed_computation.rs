@@ -1,6 +1,6 @@
 //! `compressed_computation`: a hundred ReLUs that fifty neurons seem to compute, thanks to labels that mix the inputs.
 
-use super::hidden_layer::{HiddenLayer, Task, balanced, neurons};
+use super::hidden_layer::{HiddenLayer, Init, Task, balanced, neurons};
 use super::{Origin, Sample, ToyModel, Truth};
 use superlens_tensor::decomp::sym_eigen;
 use superlens_tensor::kernels::gemm::matmul;
@@ -57,6 +57,7 @@ impl CompressedComputation {
             hidden_bias: false,
             output_bias: false,
             readout: Response::Linear,
+            init: Init::Xavier,
             batch: self.batch,
             training: self.training.clone(),
         }

@@ -25,9 +25,37 @@ pub struct HiddenLayer {
     pub hidden_bias: bool,
     pub output_bias: bool,
     pub readout: Response,
+    pub init: Init,
     /// Rows per training step.
     pub batch: usize,
     pub training: TrainConfig,
+}
+
+/// Where weights start; the bounds are for a block of `[in, out]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Init {
+    /// Normal with variance `2 / (in + out)`, biases zero (Glorot and Bengio 2010).
+    #[default]
+    Xavier,
+    /// Normal with variance `2 / in`, biases zero (He et al. 2015).
+    He,
+    /// Uniform within `±1/√in`, biases too, as PyTorch's linear layers.
+    Uniform,
+}
+
+impl Init {
+    /// A block of weights and its biases, zero unless there `is` a bias.
+    fn draw(self, rows: usize, cols: usize, bias: bool, rng: &mut Rng) -> (Mat, Mat) {
+        let normal = |variance: f32, rng: &mut Rng| variance.sqrt() * rng.normal();
+        let uniform = |rng: &mut Rng| (2.0 * rng.uniform() - 1.0) / (rows as f32).sqrt();
+        let w = Mat::from_fn(rows, cols, |_, _| match self {
+            Init::Xavier => normal(2.0 / (rows + cols) as f32, rng),
+            Init::He => normal(2.0 / rows as f32, rng),
+            Init::Uniform => uniform(rng),
+        });
+        let b = Mat::from_fn(1, cols, |_, _| if bias && self == Init::Uniform { uniform(rng) } else { 0.0 });
+        (w, b)
+    }
 }
 
 /// What is to be computed.
@@ -269,15 +297,11 @@ struct Fit {
 }
 
 impl Objective for Fit {
-    /// Xavier-normal weights, standard deviation `√(2 / (in + out))`, and no biases.
     fn init(&self, rng: &mut Rng) -> Params {
-        let (n, m, outs) = (self.layer.n_inputs(), self.layer.d_hidden, self.layer.n_outputs());
-        let mut weights = |rows: usize, cols: usize| {
-            let scale = (2.0 / (rows + cols) as f32).sqrt();
-            Mat::from_fn(rows, cols, |_, _| scale * rng.normal())
-        };
-        let (w1, w2) = (weights(n, m), weights(m, outs));
-        let named = [("w1", w1), ("b1", Mat::zeros(1, m)), ("w2", w2), ("b2", Mat::zeros(1, outs))];
+        let HiddenLayer { d_hidden, init, hidden_bias, output_bias, .. } = self.layer;
+        let (w1, b1) = init.draw(self.layer.n_inputs(), d_hidden, hidden_bias, rng);
+        let (w2, b2) = init.draw(d_hidden, self.layer.n_outputs(), output_bias, rng);
+        let named = [("w1", w1), ("b1", b1), ("w2", w2), ("b2", b2)];
         Params { blocks: named.map(|(name, block)| (name.to_string(), block)).to_vec() }
     }
 
@@ -334,6 +358,7 @@ mod tests {
             hidden_bias: true,
             output_bias: true,
             readout,
+            init: Init::Xavier,
             batch: 1500,
             training: recipe(1, 1e-3),
         }
@@ -431,6 +456,17 @@ mod tests {
                 let row = if layer.task == Task::And { 5 } else { 2 };
                 assert!((directions[(row, k)] - want).abs() < 1e-6);
             }
+        }
+    }
+
+    #[test]
+    fn starts_have_the_variance_of_their_law() {
+        let variance = |m: &Mat| m.data().iter().map(|v| f64::from(v * v)).sum::<f64>() / m.data().len() as f64;
+        for (init, want) in [(Init::Xavier, 2.0 / 400.0), (Init::He, 2.0 / 300.0), (Init::Uniform, 1.0 / 900.0)] {
+            let (w, b) = init.draw(300, 100, true, &mut Rng::new(1));
+            assert!((variance(&w) / want - 1.0).abs() < 0.05, "{init:?}: {} for {want}", variance(&w));
+            assert_eq!(variance(&b) > 0.0, init == Init::Uniform);
+            assert_eq!(init.draw(3, 5, false, &mut Rng::new(1)).1, Mat::zeros(1, 5));
         }
     }
 

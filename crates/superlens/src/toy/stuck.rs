@@ -1,6 +1,6 @@
 //! `stuck`: networks with room for one feature a neuron that training leaves short of it.
 
-use super::hidden_layer::{HiddenLayer, Task, balanced, neurons, pairs};
+use super::hidden_layer::{HiddenLayer, Init, Task, balanced, neurons, pairs};
 use super::truth::Cause;
 use super::{Origin, Sample, ToyModel, Truth};
 use crate::verdict::Mechanism;
@@ -21,6 +21,7 @@ pub struct Stuck {
     pub d_hidden: usize,
     pub density: f64,
     pub readout: Response,
+    pub init: Init,
     /// Rows per training step.
     pub batch: usize,
     pub training: TrainConfig,
@@ -43,6 +44,7 @@ impl Stuck {
             hidden_bias: true,
             output_bias: true,
             readout: self.readout,
+            init: self.init,
             batch: self.batch,
             training: self.training.clone(),
         }
@@ -164,7 +166,16 @@ mod tests {
 
     fn stuck(task: Task, d_hidden: usize, steps: u64) -> Stuck {
         let readout = if task == Task::And { Response::Linear } else { Response::Relu };
-        Stuck { task, n_inputs: 4, d_hidden, density: 0.5, readout, batch: 256, training: recipe(steps, 5e-3) }
+        Stuck {
+            task,
+            n_inputs: 4,
+            d_hidden,
+            density: 0.5,
+            readout,
+            init: Init::Xavier,
+            batch: 256,
+            training: recipe(steps, 5e-3),
+        }
     }
 
     #[test]

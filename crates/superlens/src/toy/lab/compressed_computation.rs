@@ -35,7 +35,7 @@ const SETTINGS: &[Setting] = &[
     setting("lr", "3e-3", tied::LR.says),
     hidden_layer::NO_DECAY,
     hidden_layer::SCHEDULE,
-    setting("iterations", "300", "of the semi-non-negative factorisation of the labels"),
+    setting("iterations", "1000", "of the semi-non-negative factorisation of the labels"),
 ];
 
 fn models(s: &Settings, lab: &Lab) -> Result<Vec<CompressedComputation>, SettingError> {
@@ -114,7 +114,7 @@ fn describe(models: &[CompressedComputation], scales: &[f64], learned: &[Learned
     let (model, n) = (&models[0], models[0].mixing.rows());
     outcome.says.push(format!(
         "{n} ReLUs, {} neurons, density {}. Doing {} of them exactly costs {} a feature and p. Only the mixing matrix lets training go below: \
-         the gain vanishes with it, and then each neuron does one ReLU.",
+         the gain vanishes with it.",
         model.d_hidden,
         model.density,
         model.d_hidden.min(n),

@@ -24,11 +24,11 @@ pub const TOY: Toy = Toy {
 };
 
 const SETTINGS: &[Setting] = &[
-    setting("sources", "1", "source tokens, 1 to 100"),
-    setting("destinations", "16", "destination tokens, 1 to 200"),
+    setting("sources", "2", "source tokens, 1 to 100"),
+    setting("destinations", "12", "destination tokens, 1 to 200"),
     setting(
         "trigrams",
-        "4..16",
+        "16..4",
         "skip-trigrams, over the instances; each a random source and destination with an output of its own",
     ),
     setting("heads", "4", "attention heads"),

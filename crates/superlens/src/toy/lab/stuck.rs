@@ -3,7 +3,7 @@
 use super::hidden_layer::{self, object, restarts};
 use super::tied::{self, setting, short};
 use super::{Axis, Lab, Outcome, Picture, Series, Setting, SettingError, Settings, Toy, ToyError};
-use crate::toy::hidden_layer::Task;
+use crate::toy::hidden_layer::{Init, Task};
 use crate::toy::lab::experiment::median;
 use crate::toy::stuck::{Stuck, solution};
 use crate::toy::{Made, ToyModel};
@@ -31,6 +31,11 @@ const SETTINGS: &[Setting] = &[
     setting("n_inputs", "4", "inputs, 2 to 64"),
     setting("d_hidden", "24", "neurons; 2 n_inputs for |x| and one a pair for AND are just enough"),
     setting("readout", "auto", "relu, linear (no output can die), or auto: relu for abs, linear for and"),
+    setting(
+        "init",
+        "xavier",
+        "law of the first weights: xavier, he, or uniform (as PyTorch's linear layers, biases too)",
+    ),
     setting("density", "0.5", tied::DENSITY.says),
     setting("steps", "6000", tied::STEPS.says),
     setting("batch", "256", tied::BATCH.says),
@@ -50,6 +55,7 @@ fn models(s: &Settings, instances: usize) -> Result<Vec<(Stuck, f64)>, SettingEr
     let task = if task { Task::Abs } else { Task::And };
     let own = if task == Task::Abs { Response::Relu } else { Response::Linear };
     let readout = s.choice("readout", &[("auto", own), ("relu", Response::Relu), ("linear", Response::Linear)])?;
+    let init = s.choice("init", &[("xavier", Init::Xavier), ("he", Init::He), ("uniform", Init::Uniform)])?;
     let (n_inputs, d_hidden) = (s.whole("n_inputs", 2..=64)?, s.whole("d_hidden", 1..=5000)?);
     let batch = s.whole("batch", 1..=1 << 22)?;
     let densities = s.over_instances("density", instances, 1e-4..=1.0)?;
@@ -64,7 +70,7 @@ fn models(s: &Settings, instances: usize) -> Result<Vec<(Stuck, f64)>, SettingEr
             Optimiser::Adam(_) => {}
             Optimiser::Sgd(c) => c.weight_decay = decay,
         }
-        (Stuck { task: task.clone(), n_inputs, d_hidden, density, readout, batch, training }, decay)
+        (Stuck { task: task.clone(), n_inputs, d_hidden, density, readout, init, batch, training }, decay)
     };
     Ok(densities.into_iter().zip(decays).map(of).collect())
 }
