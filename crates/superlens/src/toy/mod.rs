@@ -2,12 +2,17 @@
 //!
 //! One file per model. The ground truth is always read from the trained weights, never assumed from the setting.
 
+pub mod abs_value;
+pub mod boolean_and;
+pub mod compressed_computation;
 pub mod correlated;
 pub mod data;
 pub mod demo;
 pub mod exact;
 pub mod fused;
 pub mod geometry;
+pub mod head_superposition;
+pub mod hidden_layer;
 pub mod incidental;
 pub mod lab;
 pub mod modular_addition;
@@ -15,7 +20,9 @@ pub mod noise;
 pub mod product;
 pub mod relu_hidden;
 pub mod relu_output;
+pub mod residual_mlp;
 pub mod rotated;
+pub mod stuck;
 mod tied;
 mod truth;
 

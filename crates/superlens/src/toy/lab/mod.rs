@@ -2,18 +2,24 @@
 //!
 //! One file for each toy; `TOYS` is the list from which the command, its help and its table follow.
 
+mod abs_value;
 mod boolean_and;
+mod compressed_computation;
 mod correlated;
 pub mod experiment;
+mod head_superposition;
+mod hidden_layer;
 mod incidental;
 mod modular_addition;
 mod phase;
 mod product;
 mod relu_hidden;
 mod relu_output;
+mod residual_mlp;
 mod rotated;
 mod settings;
 mod sparsification;
+mod stuck;
 mod tied;
 
 use super::ToyModel;
@@ -38,6 +44,11 @@ pub const TOYS: &[Toy] = &[
     product::TOY,
     modular_addition::TOY,
     rotated::TOY,
+    abs_value::TOY,
+    compressed_computation::TOY,
+    residual_mlp::TOY,
+    head_superposition::TOY,
+    stuck::TOY,
 ];
 
 /// A toy as the command shows it.
