@@ -2,15 +2,26 @@
 //!
 //! One file per model. The ground truth is always read from the trained weights, never assumed from the setting.
 
+pub mod bit_extraction;
+pub mod circular;
+mod concepts;
 pub mod data;
 pub mod demo;
 pub mod exact;
 pub mod fused;
 pub mod geometry;
+pub mod irreducible;
 pub mod lab;
+pub mod memoriser;
 pub mod noise;
+pub mod one_neuron_resnet;
+pub mod onion;
+pub mod polytope;
+mod probe;
 pub mod relu_hidden;
 pub mod relu_output;
+pub mod skip_trigram;
+mod taped;
 mod tied;
 mod truth;
 
