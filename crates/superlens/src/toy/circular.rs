@@ -93,8 +93,9 @@ impl Circular {
     fn init(&self, rng: &mut Rng) -> Params {
         let n = self.units + self.others;
         let blocks =
-            vec![taped::block("enc", n, self.d_hidden, 1.0, rng), taped::block("dec", self.d_hidden, n, 1.0, rng)];
-        Params { blocks: blocks.into_iter().chain([taped::row("b", n, 0.0)]).collect() }
+            vec![taped::block("enc", n, self.d_hidden, 1.0, rng), taped::block("dec", self.d_hidden, n, 0.3, rng)];
+        // Above zero, or read-outs would die at once.
+        Params { blocks: blocks.into_iter().chain([taped::row("b", n, 0.5)]).collect() }
     }
 }
 

@@ -3,13 +3,13 @@
 use super::probe::{Probe, agreement, largest};
 use super::{Cause, Origin, Sample, ToyModel, Truth, concepts, taped};
 use crate::verdict::Mechanism;
-use std::f32::consts::TAU;
+use superlens_tensor::decomp::haar_rotation;
 use superlens_tensor::kernels::gemm::matmul;
 use superlens_tensor::train::{Objective, Params, TrainConfig};
 use superlens_tensor::{Mat, Real, Rng, Tape, Tensor, Var};
 
-/// Points on which the truth is measured, and batch norm folded.
-const POINTS: usize = 3000;
+/// Images on which the truth is measured, and batch norm folded.
+const IMAGES: usize = 3000;
 /// Kept from zero under roots in training; nothing is added where the network is read.
 const EPS: f64 = 1e-9;
 /// Above this accuracy of a linear probe the classes are directions of the layer.
@@ -29,18 +29,57 @@ pub enum Tail {
     LayerNorm,
 }
 
-/// Points on `classes` arms of a spiral, told apart by ReLUs: `h = ReLU(x W + b)`, then `depth` layers of the same kind behind
-/// [`Tail`], then logits. After Black et al. 2022, *Interpreting Neural Networks through the Polytope Lens* (arXiv 2211.12312).
+/// Images of [`Corners`], told apart by ReLUs: `h = ReLU(x W + b)`, then `depth` layers of the same kind behind [`Tail`], then
+/// logits. After Black et al. 2022, *Interpreting Neural Networks through the Polytope Lens* (arXiv 2211.12312).
 ///
 /// Its layer is `h`. Parameters: `w0, b0`, then `w, b` (and `g` with batch norm) of each layer; no `b` in a tail without biases.
 #[derive(Clone, Debug)]
 pub struct Polytope {
-    pub classes: usize,
+    pub task: Corners,
     pub hidden: usize,
     pub depth: usize,
     pub tail: Tail,
     pub batch: usize,
     pub training: TrainConfig,
+}
+
+/// Images that are sums of a few patterns, each with its sign, and noise. Which signs belong to which class is drawn at random,
+/// so that no pattern alone tells anything.
+#[derive(Clone, Debug)]
+pub struct Corners {
+    /// `[patterns, pixels]`, orthonormal.
+    patterns: Mat,
+    /// Class of each combination of signs.
+    classes: Vec<usize>,
+    pub n_classes: usize,
+    /// Deviation of the noise of a pixel; a pattern has length 1.
+    noise: f32,
+}
+
+impl Corners {
+    /// Classes are as frequent as they can be. Panics if there are more patterns than pixels.
+    pub fn new(pixels: usize, patterns: usize, n_classes: usize, noise: f32, stream: &Rng) -> Self {
+        assert!(patterns <= pixels, "{patterns} patterns of {pixels} pixels");
+        let q = haar_rotation(pixels, &mut stream.fork("patterns"));
+        let order = stream.fork("classes").permutation(1 << patterns);
+        Corners {
+            patterns: Mat::from_fn(patterns, pixels, |i, j| q[i * pixels + j] as f32),
+            classes: order.iter().map(|k| k % n_classes).collect(),
+            n_classes,
+            noise,
+        }
+    }
+
+    /// Images `[rows, pixels]` and their classes.
+    pub fn draw(&self, rows: usize, stream: &Rng) -> (Mat, Vec<usize>) {
+        let mut rng = stream.clone();
+        let k = self.patterns.rows();
+        let corners: Vec<usize> = (0..rows).map(|_| rng.below(1 << k)).collect();
+        let signs = Mat::from_fn(rows, k, |r, i| if corners[r] >> i & 1 == 1 { 1.0 } else { -1.0 });
+        let mut x = matmul(&signs, &self.patterns);
+        x.data_mut().iter_mut().for_each(|v| *v += self.noise * rng.normal());
+        (x, corners.iter().map(|&c| self.classes[c]).collect())
+    }
 }
 
 /// Weights and biases of one layer.
@@ -61,27 +100,12 @@ pub struct Read {
 }
 
 impl Polytope {
-    /// Points `[rows, 2]` and their arms.
-    pub fn points(&self, rows: usize, stream: &Rng) -> (Mat, Vec<usize>) {
-        let mut rng = stream.clone();
-        let (mut x, mut y) = (Mat::zeros(rows, 2), Vec::with_capacity(rows));
-        for r in 0..rows {
-            let arm = rng.below(self.classes);
-            let along = 0.1 + 0.9 * rng.uniform();
-            let angle = TAU * (arm as f32 / self.classes as f32 + 0.7 * along);
-            x[(r, 0)] = along * angle.cos() + 0.02 * rng.normal();
-            x[(r, 1)] = along * angle.sin() + 0.02 * rng.normal();
-            y.push(arm);
-        }
-        (x, y)
-    }
-
     fn init(&self, rng: &mut Rng) -> Params {
         let h = self.hidden;
-        let mut blocks = vec![taped::block("w0", 2, h, 4.0, rng)];
+        let mut blocks = vec![taped::block("w0", self.task.patterns.cols(), h, 2.0, rng)];
         blocks.push(("b0".into(), Mat::from_fn(1, h, |_, _| 0.5 * rng.normal())));
         for l in 1..=self.depth + 1 {
-            let out = if l > self.depth { self.classes } else { h };
+            let out = if l > self.depth { self.task.n_classes } else { h };
             blocks.push(taped::block(format!("w{l}"), h, out, 2.0, rng));
             if self.tail != Tail::BiasFree {
                 blocks.push(taped::row(format!("b{l}"), out, 0.0));
@@ -126,7 +150,7 @@ impl Polytope {
     pub fn net(&self, params: &Params) -> Net {
         let bias = |name: &str| params.get(name).row(0).to_vec();
         let mut net = Net { first: (params.get("w0").clone(), bias("b0")), tail: self.tail, layers: Vec::new() };
-        let mut h = net.layer(&self.points(POINTS, &Rng::new(0).fork("points of the folding")).0);
+        let mut h = net.layer(&self.task.draw(IMAGES, &Rng::new(0).fork("images of the folding")).0);
         for l in 1..=self.depth + 1 {
             let mut w = params.get(&format!("w{l}")).clone();
             let mut b = if self.tail == Tail::BiasFree { vec![0.0; w.cols()] } else { bias(&format!("b{l}")) };
@@ -227,18 +251,18 @@ fn front(tail: Tail, row: &mut [f32]) {
     }
 }
 
-struct Arms {
+struct Told {
     model: Polytope,
     stream: Rng,
 }
 
-impl Objective for Arms {
+impl Objective for Told {
     fn init(&self, rng: &mut Rng) -> Params {
         self.model.init(rng)
     }
 
     fn loss(&mut self, params: &Params, step: u64, grad: &mut Params) -> f64 {
-        let (x, y) = self.model.points(self.model.batch, &self.stream.fork_index(step));
+        let (x, y) = self.model.task.draw(self.model.batch, &self.stream.fork_index(step));
         taped::loss(params, grad, |tape, p| cross_entropy(&self.model, tape, p, &(&x).into(), &y))
     }
 }
@@ -259,18 +283,18 @@ impl ToyModel for Polytope {
     }
 
     fn origin(&self, stream: &Rng) -> Origin {
-        Origin::Trained(Box::new(Arms { model: self.clone(), stream: stream.clone() }), self.training.clone())
+        Origin::Trained(Box::new(Told { model: self.clone(), stream: stream.clone() }), self.training.clone())
     }
 
-    /// The features are the arms, one-hot.
+    /// The features are the classes, one-hot.
     fn sample(&self, params: &Params, rows: usize, stream: &Rng) -> Sample {
-        let (x, y) = self.points(rows, stream);
-        Sample { features: concepts::one_hot(&y, self.classes), activations: self.net(params).layer(&x) }
+        let (x, y) = self.task.draw(rows, stream);
+        Sample { features: concepts::one_hot(&y, self.task.n_classes), activations: self.net(params).layer(&x) }
     }
 
     /// The neurons are non-linear in the classes unless a linear probe reads those from the layer.
     fn truth(&self, params: &Params) -> Truth {
-        let sample = self.sample(params, POINTS, &Rng::new(0).fork("points of the truth"));
+        let sample = self.sample(params, IMAGES, &Rng::new(0).fork("images of the truth"));
         let probe = Probe::fit(&sample.activations, &sample.features, 1e-6).read(&sample.activations);
         let linear = agreement(&largest(&probe), &largest(&sample.features)) > LINEAR;
         let cause = if linear { Cause::Orthogonal(Mechanism::Computational) } else { Cause::Nonlinear };
@@ -289,14 +313,15 @@ mod tests {
     const TAILS: [Tail; 5] = [Tail::BiasFree, Tail::Bias, Tail::BatchNorm, Tail::RmsNorm, Tail::LayerNorm];
 
     fn model(tail: Tail, steps: u64) -> Polytope {
-        Polytope { classes: 3, hidden: 16, depth: 2, tail, batch: 64, training: recipe(steps, 0.02) }
+        let task = Corners::new(16, 5, 4, 0.2, &Rng::new(8));
+        Polytope { task, hidden: 16, depth: 2, tail, batch: 64, training: recipe(steps, 0.01) }
     }
 
     #[test]
     fn the_gradients_are_those_of_the_loss() {
         for tail in TAILS {
             let m = Polytope { hidden: 5, ..model(tail, 1) };
-            let (x, y) = m.points(40, &Rng::new(3));
+            let (x, y) = m.task.draw(40, &Rng::new(3));
             let x = Tensor::from(&x).cast::<f64>();
             taped::check_gradient(m.init(&mut Rng::new(4)), |tape, p| cross_entropy(&m, tape, p, &x, &y));
         }
@@ -308,7 +333,7 @@ mod tests {
             let m = model(tail, 60);
             let made = make(&m, &Rng::new(5), &mut |_| ControlFlow::Continue(())).unwrap();
             // As many rows as the folding saw, so that batch norm over them is what was folded.
-            let (x, _) = m.points(POINTS, &Rng::new(0).fork("points of the folding"));
+            let (x, _) = m.task.draw(IMAGES, &Rng::new(0).fork("images of the folding"));
             let logits = taped::value(&made.params, |tape, p| {
                 let x = tape.constant((&x).into());
                 m.logits(tape, p, x)
@@ -324,7 +349,7 @@ mod tests {
         for tail in TAILS {
             let m = model(tail, 300);
             let made = make(&m, &Rng::new(6), &mut |_| ControlFlow::Continue(())).unwrap();
-            let (net, (x, _)) = (m.net(&made.params), m.points(200, &Rng::new(9)));
+            let (net, (x, _)) = (m.net(&made.params), m.task.draw(200, &Rng::new(9)));
             let h = net.layer(&x);
             let plain = net.read(&h);
             let scaled = |alpha: f32| net.read(&Mat::from_fn(200, 16, |r, j| alpha * h[(r, j)]));

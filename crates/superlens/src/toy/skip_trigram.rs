@@ -14,18 +14,19 @@ const NONLINEAR: f64 = 0.1;
 pub enum Task {
     /// The value of the last key that is present, values being 1 and 0 in turns: later keys silence earlier ones.
     Strongest,
-    /// The mean of the values, which is a sum of skip-trigrams: nothing has to be silenced.
+    /// The mean over places of a unit vector a key, at angles over half a turn: a sum of skip-trigrams, nothing has to be
+    /// silenced.
     Sum,
 }
 
 /// One head of attention from a fixed query to `k` places, each of which holds its key or the background token; after the
 /// skip-trigrams of Elhage et al. 2021, *A Mathematical Framework for Transformer Circuits*:
-/// `a = softmax(E q)`, `z = ReLU(Σ_i a_i v_i)`, `y = z o + c`.
+/// `a = softmax(E q)`, `z = ReLU(Σ_i a_i v_i)`, `y = z O + c`, the rows of `O` of length 1.
 ///
 /// A sum of skip-trigrams can't say what softmax does: it has one denominator for all keys. Trained by squared error on all `2^k`
 /// sets, with `l1` times the mean of `Σ|z|` where the layer is to be sparse. Its layer is `z`.
 ///
-/// Parameters: `e [k + 1, d]`, `q [d, 1]`, `v [k + 1, neurons]`, `o [neurons, 1]`, `c [1, 1]`; the background is the last token.
+/// Parameters: `e [k + 1, d]`, `q [d, 1]`, `v [k + 1, neurons]`, `o [neurons, outputs]`, `c [1, outputs]`; the background is the last token.
 #[derive(Clone, Debug)]
 pub struct SkipTrigram {
     pub keys: usize,
@@ -56,19 +57,24 @@ pub fn best_sum(outputs: &Mat, keys: usize) -> Mat {
 }
 
 impl SkipTrigram {
-    /// `[2^keys, 1]`: what is asked for.
+    /// One for [`Task::Strongest`], two for [`Task::Sum`].
+    fn outputs(&self) -> usize {
+        if self.task == Task::Strongest { 1 } else { 2 }
+    }
+
+    /// `[2^keys, outputs]`: what is asked for.
     pub fn wanted(&self) -> Mat {
-        let value = |i: usize| f32::from(i.is_multiple_of(2));
-        Mat::from_fn(1 << self.keys, 1, |s, _| {
+        let angle = |i: usize| std::f32::consts::PI * i as f32 / self.keys as f32;
+        Mat::from_fn(1 << self.keys, self.outputs(), |s, o| {
             let present = (0..self.keys).filter(|i| s >> i & 1 == 1);
             match self.task {
-                Task::Strongest => present.last().map_or(0.0, value),
-                Task::Sum => present.map(value).sum::<f32>() / self.keys as f32,
+                Task::Strongest => present.last().map_or(0.0, |i| f32::from(i.is_multiple_of(2))),
+                Task::Sum => present.map(|i| [angle(i).cos(), angle(i).sin()][o]).sum::<f32>() / self.keys as f32,
             }
         })
     }
 
-    /// `[sets, neurons]`, and `[sets, 1]`: the layer and the answers for some sets, one a row as in [`sets`].
+    /// `[sets, neurons]` and `[sets, outputs]`: the layer and the answers for some sets, one a row as in [`sets`].
     pub fn run(&self, params: &Params, present: &Mat) -> (Mat, Mat) {
         let tokens = tokens(present);
         let rows = present.rows();
@@ -88,9 +94,21 @@ impl SkipTrigram {
         let (t, d, m) = (self.keys + 1, self.d_head, self.neurons);
         let mut blocks = vec![("e".into(), Mat::from_fn(t, d, |_, _| rng.normal())), taped::block("q", d, 1, 1.0, rng)];
         blocks.push(("v".into(), Mat::from_fn(t, m, |_, _| 0.3 + 0.5 * rng.normal())));
-        blocks.push(taped::block("o", m, 1, 1.0, rng));
-        blocks.push(taped::row("c", 1, 0.0));
-        Params { blocks }
+        blocks.push(taped::block("o", m, self.outputs(), m as f32, rng));
+        blocks.push(taped::row("c", self.outputs(), 0.0));
+        let mut params = Params { blocks };
+        unit_readouts(&mut params);
+        params
+    }
+}
+
+/// Every row of `o` at length 1.
+fn unit_readouts(params: &mut Params) {
+    let o = params.get_mut("o");
+    for j in 0..o.rows() {
+        let row = o.row_mut(j);
+        let norm = row.iter().map(|v| v * v).sum::<f32>().sqrt().max(1e-6);
+        row.iter_mut().for_each(|v| *v /= norm);
     }
 }
 
@@ -100,7 +118,7 @@ fn tokens(present: &Mat) -> Vec<usize> {
     (0..present.rows()).flat_map(|r| (0..k).map(move |i| if present[(r, i)] > 0.0 { i } else { k })).collect()
 }
 
-/// The layer `[rows, neurons]` and the answers `[rows, 1]`.
+/// The layer `[rows, neurons]` and the answers `[rows, outputs]`.
 fn forward<R: Real>(tape: &mut Tape<R>, p: &[Var], tokens: &[usize], rows: usize) -> (Var, Var) {
     let places = tokens.len() / rows.max(1);
     let logits = tape.matmul(p[0], p[1]);
@@ -148,9 +166,7 @@ impl Objective for AllSets {
 
     /// Read-outs keep length 1, or the layer would escape the penalty by becoming small.
     fn constrain(&self, params: &mut Params) {
-        let o = params.get_mut("o");
-        let norm = o.data().iter().map(|v| v * v).sum::<f32>().sqrt().max(1e-6);
-        o.data_mut().iter_mut().for_each(|v| *v /= norm);
+        unit_readouts(params);
     }
 }
 

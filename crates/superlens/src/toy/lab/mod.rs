@@ -2,14 +2,21 @@
 //!
 //! One file for each toy; `TOYS` is the list from which the command, its help and its table follow.
 
+mod bit_extraction;
 mod boolean_and;
+mod circular;
 pub mod experiment;
 mod incidental;
+mod memoriser;
+mod one_neuron_resnet;
+mod onion;
 mod phase;
+mod polytope;
 mod product;
 mod relu_hidden;
 mod relu_output;
 mod settings;
+mod skip_trigram;
 mod tied;
 
 use super::ToyModel;
@@ -23,8 +30,21 @@ use superlens_tensor::Rng;
 pub use settings::{Setting, SettingError, Settings};
 
 /// All toys, in the order of `superlens toy list`.
-pub const TOYS: &[Toy] =
-    &[relu_output::TOY, phase::TOY, relu_hidden::TOY, boolean_and::TOY, incidental::TOY, product::TOY];
+pub const TOYS: &[Toy] = &[
+    relu_output::TOY,
+    phase::TOY,
+    relu_hidden::TOY,
+    boolean_and::TOY,
+    incidental::TOY,
+    product::TOY,
+    skip_trigram::TOY,
+    polytope::TOY,
+    circular::TOY,
+    onion::TOY,
+    bit_extraction::TOY,
+    one_neuron_resnet::TOY,
+    memoriser::TOY,
+];
 
 /// A toy as the command shows it.
 #[derive(Clone, Copy, Debug)]
