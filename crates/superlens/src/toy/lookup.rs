@@ -43,10 +43,10 @@ impl Lookup {
         self.reader.read(self.word(address)).iter().map(|bit| *bit > 0.5).collect()
     }
 
-    /// Moves every weight by `ulps` units in the last place, up or down by chance.
+    /// Moves every weight by 1 to `ulps` units in the last place, as many and up or down by chance.
     pub fn shake(&mut self, ulps: u32, rng: &mut Rng) {
         for w in &mut self.weights {
-            let bits = w.to_bits();
+            let (bits, ulps) = (w.to_bits(), 1 + rng.below(ulps as usize) as u32);
             *w = f32::from_bits(if rng.chance(0.5) { bits + ulps } else { bits - ulps });
         }
     }

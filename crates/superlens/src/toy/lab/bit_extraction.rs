@@ -157,7 +157,7 @@ fn precision(single: &[f64], double: &[f64]) -> Picture {
             .into(),
         x: Axis::linear("bits a word"),
         y: Axis::linear("share of words read right"),
-        series: vec![series("single precision", single), series("double precision", double)],
+        series: vec![series("double precision", double), series("single precision", single)],
         levels: Vec::new(),
     }
 }
@@ -167,7 +167,7 @@ fn rounds(toy: &BitExtraction) -> Picture {
     let (shown, across) = (toy.bits.min(6), 64u32);
     let coarse = BitExtraction { bits: 6, slack: 2 };
     let bits: Vec<Vec<f64>> = (0..across).map(|w| coarse.read(coarse.number(u64::from(w)))).collect();
-    let row = |k: u32| bits.iter().map(|b| 2.0 * b[k as usize] - 1.0).collect();
+    let row = |k: u32| bits.iter().map(|b| b[k as usize]).collect();
     Picture::Heat(Heat {
         name: "rounds",
         title: "One number, many bits".into(),

@@ -109,7 +109,9 @@ fn measure(toy: &Circular, made: Made, rng: &Rng) -> Measured {
         let bare = Positions { turns: turns.to_vec(), others: Mat::zeros(turns.len(), toy.others) };
         plane.place(&toy.layer(&made.params, &toy.inputs(&bare, 0.0)))
     };
-    let circle = Indices::of(&alone(&at.turns));
+    // Evenly spaced, so that no chance heap of rows fills the strip.
+    let all = if toy.values == 0 { ROWS } else { toy.values };
+    let circle = Indices::of(&alone(&(0..all).map(|k| k as f32 / all as f32).collect::<Vec<_>>()));
     let shown: Vec<f32> = match toy.values {
         0 => (0..24).map(|k| k as f32 / 24.0).collect(),
         n => (0..n.min(24)).map(|k| k as f32 / n as f32).collect(),
@@ -243,9 +245,9 @@ fn circles(toy: &Circular, measured: &[Measured]) -> Picture {
     };
     Picture::Directions {
         name: "circle",
-        title: "Positions on a circle, in the plane that holds them".into(),
+        title: "Positions on a circle".into(),
         caption: format!(
-            "One arrow a position, {}, from the middle of the circle to its place in the layer; darker the earlier. What \
+            "The plane that holds them. One arrow a position, {}, from the middle of the circle to its place in the layer; darker the earlier. What \
              matters is the angle: no arrow is a feature of its own.",
             if toy.values == 0 { "24 of all there are".into() } else { format!("{} in all", toy.values) }
         ),
@@ -255,7 +257,7 @@ fn circles(toy: &Circular, measured: &[Measured]) -> Picture {
 
 /// How the neurons answer over the circle.
 fn tuning(toy: &Circular, m: &Measured) -> Picture {
-    let turns: Vec<f32> = (0..=48).map(|k| k as f32 / 48.0).collect();
+    let turns: Vec<f32> = (0..=96).map(|k| k as f32 / 96.0).collect();
     let bare = Positions { turns: turns.clone(), others: Mat::zeros(turns.len(), toy.others) };
     let layer = toy.layer(&m.made.params, &toy.inputs(&bare, 0.0));
     let series = |j: usize| Series {

@@ -212,11 +212,11 @@ fn noise(t: &Table) -> Picture {
     Picture::Sweep {
         name: "noise",
         title: "A table in the bits of weights stands no noise".into(),
-        caption: "Share of words, and of single labels, that are read right after every weight was moved by so many units in \
-                  the last place, up or down by chance. Without noise all are right. Labels go one bit after the other, down \
-                  to a coin's half."
+        caption: "Share of words, and of single labels, that are read right after every weight was moved by up to so many units \
+                  in the last place, up or down by chance. Without noise all are right; one unit spoils every word. Labels go \
+                  one bit after the other, down to a coin's half."
             .into(),
-        x: Axis::log("units in the last place"),
+        x: Axis::log("units in the last place, at most"),
         y: Axis::linear("share read right"),
         series: vec![series("whole words", |r| r.0), series("single labels", |r| r.1)],
         levels: vec![(0.5, "a coin".into())],

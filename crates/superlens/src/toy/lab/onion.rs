@@ -7,7 +7,6 @@ use crate::toy::onion::Onion;
 use crate::toy::probe::{Probe, agreement, largest};
 use crate::toy::{ToyModel, make};
 use serde_json::json;
-use superlens_tensor::Mat;
 
 pub const TOY: Toy = Toy {
     name: "onion",
@@ -129,6 +128,6 @@ mod tests {
         let lab = Lab { instances: 2, rng: superlens_tensor::Rng::new(1), watch: &watch };
         let outcome = run(&settings, &lab).unwrap();
         assert_eq!(outcome.instances[0]["linear_rest"], 1.0);
-        assert_eq!(Mat::zeros(1, 1).rows(), outcome.instances[0]["linear"].as_array().unwrap().len());
+        assert_eq!(outcome.instances[0]["linear"].as_array().unwrap().len(), 1);
     }
 }

@@ -80,10 +80,12 @@ fn describe(models: &[SkipTrigram], made: &[Made], outcome: &mut Outcome) {
         let by_sum = unexplained(&best_sum(&wanted, m.keys), &wanted);
         let of_layer = unexplained(&best_sum(&layer, m.keys), &layer);
         let l0 = layer.data().iter().filter(|z| **z > ON).count() as f64 / layer.rows() as f64;
-        let row = [short(m.l1), short(made.loss.unwrap_or(0.0)), short(fvu), short(by_sum), short(of_layer), short(l0)];
+        let loss = squared(&answers, &wanted);
+        // What is left of a sum by rounding is nothing.
+        let row = [m.l1, loss, fvu, if by_sum < 1e-9 { 0.0 } else { by_sum }, of_layer, l0].map(short);
         outcome.table.push(row.into_iter().chain([truth.label()]).collect());
         let value = json!({
-            "seed": i, "l1": m.l1, "loss": squared(&answers, &wanted), "fvu": fvu, "task_sum_fvu": by_sum,
+            "seed": i, "l1": m.l1, "loss": loss, "fvu": fvu, "task_sum_fvu": by_sum,
             "answer_sum_fvu": unexplained(&best_sum(&answers, m.keys), &answers), "layer_sum_fvu": of_layer, "l0": l0,
             "polysemantic": truth.polysemantic(), "truth": truth.label(), "answers": answers.data(),
         });
