@@ -68,7 +68,7 @@ impl SkipTrigram {
         Mat::from_fn(1 << self.keys, self.outputs(), |s, o| {
             let present = (0..self.keys).filter(|i| s >> i & 1 == 1);
             match self.task {
-                Task::Strongest => present.last().map_or(0.0, |i| f32::from(i.is_multiple_of(2))),
+                Task::Strongest => present.max().map_or(0.0, |i| f32::from(i.is_multiple_of(2))),
                 Task::Sum => present.map(|i| [angle(i).cos(), angle(i).sin()][o]).sum::<f32>() / self.keys as f32,
             }
         })

@@ -32,7 +32,7 @@ pub const TOY: Toy = Toy {
 const SETTINGS: &[Setting] = &[
     setting("items", "600", "items of the trained network, 20 to 20000"),
     setting("address", "24", "signs of an item's address, 1 to 1000; 2^address must hold all items twice"),
-    setting("hidden", "64", "neurons of each of its two hidden layers, 2 to 2000"),
+    setting("hidden", "64", "neurons of each of its two hidden layers, 2 to 512"),
     setting("labels", "1", "labels an item, 1 to 100"),
     Setting { default: "800", ..STEPS },
     Setting { default: "1e-2", ..LR },
@@ -52,7 +52,7 @@ fn model(s: &Settings, seed: u64) -> Result<Memoriser, SettingError> {
         seed,
         items,
         address,
-        hidden: s.whole("hidden", 2..=2000)?,
+        hidden: s.whole("hidden", 2..=512)?,
         labels: s.whole("labels", 1..=100)?,
         training: recipe(s.whole("steps", 1..=10_000_000)? as u64, s.real("lr", 1e-12..=1e3)?),
     })
@@ -138,21 +138,29 @@ fn by_heart(toy: &Memoriser, made: Made, active: usize, rng: &Rng) -> ByHeart {
     let live: Vec<usize> = (0..toy.hidden).filter(|j| truth.live[*j]).collect();
     let layer = layer.select_cols(&live);
     let half = |odd: usize| layer.select_rows(&(0..toy.items).filter(|r| r % 2 == odd).collect::<Vec<_>>());
-    let (fit, judge) = (half(0), half(1));
-    let twin = Gaussian::like(&layer);
-    let fvu = |fit: &Mat, judge: &Mat| {
-        if live.is_empty() { 0.0 } else { dictionary::fvu(fit, judge, 2 * live.len(), active, &rng.fork("dictionary")) }
-    };
+    let (dictionary, twin) = sparse_and_twin(&half(0), &half(1), &layer, active, rng);
     ByHeart {
         recall: toy.recall(&made.params),
         participation: participation_ratio(&layer) / live.len().max(1) as f64,
         probe: probe(&layer, &labels),
-        dictionary: fvu(&fit, &judge),
-        twin: fvu(&twin.sample(fit.rows(), &rng.fork("twin")), &twin.sample(judge.rows(), &rng.fork("fresh twin"))),
+        dictionary,
+        twin,
         polysemantic: truth.polysemantic(),
         truth: truth.label(),
         made,
     }
+}
+
+/// What a sparse dictionary leaves of held-out rows, and of Gaussian rows in their place; nothing where no neuron lives.
+fn sparse_and_twin(fit: &Mat, judge: &Mat, layer: &Mat, active: usize, rng: &Rng) -> (f64, f64) {
+    if layer.cols() == 0 {
+        return (0.0, 0.0);
+    }
+    let twin = Gaussian::like(layer);
+    let fvu = |fit: &Mat, judge: &Mat| dictionary::fvu(fit, judge, 2 * layer.cols(), active, &rng.fork("dictionary"));
+    let (fit_twin, judge_twin) =
+        (twin.sample(fit.rows(), &rng.fork("twin")), twin.sample(judge.rows(), &rng.fork("fresh twin")));
+    (fvu(fit, judge), fvu(&fit_twin, &judge_twin))
 }
 
 fn describe(measured: &[(Table, ByHeart)], bits: u32, outcome: &mut Outcome) {

@@ -26,7 +26,7 @@ const SETTINGS: &[Setting] = &[
     setting("length", "6", "positions, 1 to 20"),
     setting("scale", "0.5", "magnitude of a position over the one before, 0.05 to 0.95; above 0.5 layers overlap"),
     setting("noise", "0", "deviation of noise on each neuron, 0 to 10"),
-    setting("rows", "4000", "sequences that probes are fitted on, and a quarter as many to judge, 100 to 200000"),
+    setting("rows", "4000", "sequences that probes are fitted on, and a quarter as many to judge, 100 to 50000"),
 ];
 
 fn model(s: &Settings) -> Result<Onion, SettingError> {
@@ -47,7 +47,7 @@ struct Measured {
 
 fn run(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
     let toy = model(s)?;
-    let (noise, rows) = (s.real("noise", 0.0..=10.0)? as f32, s.whole("rows", 100..=200_000)?);
+    let (noise, rows) = (s.real("noise", 0.0..=10.0)? as f32, s.whole("rows", 100..=50_000)?);
     let measured = lab.side_by_side(lab.instances, "probing", |_, rng, tell| {
         let made = make(&toy, rng, &mut |_| std::ops::ControlFlow::Continue(()))?;
         let store = |rows: usize, name: &str| {
