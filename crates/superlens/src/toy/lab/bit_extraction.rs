@@ -84,12 +84,12 @@ fn run(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
         });
         outcome.instances.push(value.as_object().cloned().unwrap_or_default());
     }
-    outcome.says = says(&toy, block);
+    outcome.says = says(&toy, block, &truth.label());
     outcome.pictures = vec![precision(&measured[0].0, &measured[0].1), rounds(&toy)];
     Ok(outcome)
 }
 
-fn says(toy: &BitExtraction, block: u32) -> Vec<String> {
+fn says(toy: &BitExtraction, block: u32, truth: &str) -> Vec<String> {
     vec![
         format!(
             "A round reads one bit by two ReLUs and carries the rest on by a third: {} neurons for {} bits, in {} layers. The \
@@ -106,9 +106,10 @@ fn says(toy: &BitExtraction, block: u32) -> Vec<String> {
              where rounds take three a bit.",
             block_units(block)
         ),
-        "The truth is compositional: a neuron answers to all bits that are still to come, in no proportion that would make one \
-         of them its feature."
-            .into(),
+        format!(
+            "The truth is {truth}: while several bits are still to come, a neuron answers to all of them, in no proportion that \
+             would make one its feature."
+        ),
     ]
 }
 

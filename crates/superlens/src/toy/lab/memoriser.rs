@@ -189,25 +189,29 @@ fn describe(measured: &[(Table, ByHeart)], bits: u32, outcome: &mut Outcome) {
         });
         outcome.instances.push(value.as_object().cloned().unwrap_or_default());
     }
-    outcome.says = says(&measured[0].0, bits);
+    outcome.says = says(&measured[0].0, &measured[0].1, bits);
     outcome.pictures.push(noise(&measured[0].0));
 }
 
-fn says(t: &Table, bits: u32) -> Vec<String> {
+fn says(t: &Table, n: &ByHeart, bits: u32) -> Vec<String> {
+    let (_, (words, labels)) = t.noisy[0];
     vec![
         format!(
             "The table holds {} labels in {} weights of {bits} bits each. A word is right if all its labels are. One unit in the \
-             last place of a weight makes another word of it: no word survives, while {} of the labels, those above the last \
-             bits, still do. {bits} labels lie in one number, of which a linear probe reads hardly more than the first.",
+             last place of a weight makes another word of it: {} of the words survive that, and {} of the labels, those above \
+             the last bits. {bits} labels lie in one number, of which a linear probe reads hardly more than the first.",
             t.labels,
             t.labels / bits as usize,
-            short(t.noisy[0].1.1)
+            short(words),
+            short(labels)
         ),
-        "The trained network knows its list by heart. Dimensions are the participation ratio of its first hidden layer as a \
-         share of its neurons; the probe is linear and judged on items that it was not fitted on; the last column is what a \
-         sparse dictionary leaves of the layer, over what it leaves of Gaussian rows with the same covariance: near 1, there \
-         is nothing sparse to find."
-            .into(),
+        format!(
+            "The trained network recalls {} of its list. Dimensions are the participation ratio of its first hidden layer as a \
+             share of its neurons; the probe is linear and judged on items that it was not fitted on; the last column is what a \
+             sparse dictionary leaves of the layer, over what it leaves of Gaussian rows with the same covariance: near 1, there \
+             is nothing sparse to find.",
+            short(n.recall)
+        ),
     ]
 }
 

@@ -84,8 +84,8 @@ fn run(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
         instance(i, &models, &deep, &flat, &mut outcome);
     }
     outcome.says = vec![format!(
-        "The disc of radius 1 in a square of side {}; calling nothing inside gets {} wrong. With one neuron a block the ResNet \
-         encloses it: universal, by the paper. Networks whose layers are as wide as the input are not: what they call inside \
+        "The disc of radius 1 in a square of side {}; calling nothing inside gets {} wrong. With one neuron a block a ResNet \
+         can enclose it: universal, by the paper. Networks whose layers are as wide as the input are not: what they call inside \
          is unbounded, if it is anything at all; far inside is its share of a circle of radius 50. Best of {} and of {} restarts.",
         2.0 * REACH,
         short(std::f64::consts::PI / f64::from(4.0 * REACH * REACH)),

@@ -94,7 +94,7 @@ fn describe(toy: &Onion, measured: &[Measured], outcome: &mut Outcome) {
     }
     outcome.says.push(format!(
         "{} positions of {} tokens in {} dimensions. A token has one direction, whatever its position; its length says where it \
-         stood. A linear probe sees the first position, which outshines the others; peeling takes the largest off and looks \
+         stood. By theory a linear probe sees the first position, which outshines the others; peeling takes the largest off and looks \
          again. Written down, not trained.",
         toy.length, toy.vocabulary, toy.vocabulary
     ));

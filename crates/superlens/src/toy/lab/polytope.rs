@@ -287,11 +287,11 @@ fn describe(measured: &[Measured], tails: usize, outcome: &mut Outcome) {
     outcome.says = vec![
         format!(
             "The layer of {IMAGES} images is scaled by {} factors from 1/16 to 16. Without biases behind it, and behind a norm, \
-             neither spline code nor label can change; with biases, batch norm folded into them included, both do: what the \
+             neither spline code nor label can change; with biases, batch norm folded into them included, both may: what the \
              layer says lies in the polytope, not in the direction alone.",
             2 * HALF_POWERS + 1
         ),
-        "A spline code is the sign of every pre-activation. Codes of two classes differ more than those of one; along lines \
+        "A spline code is the sign of every pre-activation. By the paper, codes of two classes differ more than those of one; along lines \
          between images, signs change most where the label does."
             .into(),
     ];

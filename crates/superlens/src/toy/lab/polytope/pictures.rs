@@ -113,8 +113,8 @@ fn map(m: &Measured) -> Picture {
         caption: "Left: the label, each class a colour of its own. Right: how many neurons change their sign from one cell to the \
                   next; the lines cut the plane into polytopes, on each of which the network is linear."
             .into(),
-        across: "from image 1 to image 2".into(),
-        down: "from image 1 to image 3".into(),
+        across: "towards image 2".into(),
+        down: "towards image 3".into(),
         panels: vec![
             HeatPanel { label: "label".into(), rows: rows(&|u, v| 2.0 * read.labels[v * MAP + u] as f64 / last - 1.0) },
             HeatPanel { label: "boundaries".into(), rows: rows(&edges) },
