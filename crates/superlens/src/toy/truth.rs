@@ -15,9 +15,9 @@ const RANK_CUT: f64 = 0.1;
 /// A neuron whose variance is below this share of the largest neuron's is dead.
 const LIVE: f64 = 1e-4;
 /// Two features with this share of a neuron's variance make it polysemantic.
-const SECOND_SHARE: f64 = 0.1;
+pub(super) const SECOND_SHARE: f64 = 0.1;
 /// So does the lack of any feature with this share: then many features hold a little each.
-const MAIN_SHARE: f64 = 0.5;
+pub(super) const MAIN_SHARE: f64 = 0.5;
 /// A layer is monosemantic below this share of polysemantic neurons among the live ones.
 const POLYSEMANTIC_LAYER: f64 = 0.05;
 

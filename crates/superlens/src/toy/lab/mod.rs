@@ -3,21 +3,28 @@
 //! One file for each toy; `TOYS` is the list from which the command, its help and its table follow.
 
 mod abs_value;
+mod bit_extraction;
 mod boolean_and;
+mod circular;
 mod compressed_computation;
 mod correlated;
 pub mod experiment;
 mod head_superposition;
 mod hidden_layer;
 mod incidental;
+mod memoriser;
 mod modular_addition;
+mod one_neuron_resnet;
+mod onion;
 mod phase;
+mod polytope;
 mod product;
 mod relu_hidden;
 mod relu_output;
 mod residual_mlp;
 mod rotated;
 mod settings;
+mod skip_trigram;
 mod sparsification;
 mod stuck;
 mod tied;
@@ -49,6 +56,13 @@ pub const TOYS: &[Toy] = &[
     residual_mlp::TOY,
     head_superposition::TOY,
     stuck::TOY,
+    skip_trigram::TOY,
+    polytope::TOY,
+    circular::TOY,
+    onion::TOY,
+    bit_extraction::TOY,
+    one_neuron_resnet::TOY,
+    memoriser::TOY,
 ];
 
 /// A toy as the command shows it.
