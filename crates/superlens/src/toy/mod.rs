@@ -7,6 +7,7 @@ pub mod demo;
 pub mod exact;
 pub mod fused;
 pub mod geometry;
+pub mod groups;
 pub mod lab;
 pub mod noise;
 pub mod relu_hidden;

@@ -151,6 +151,7 @@ pub enum Picture {
     },
     Grid(Grid),
     Heat(Heat),
+    Bars(Bars),
 }
 
 /// An axis: what it shows, with its unit, and whether equal steps are equal factors.
@@ -188,6 +189,28 @@ pub struct Heat {
 pub struct HeatPanel {
     pub label: String,
     pub rows: Vec<Vec<f64>>,
+}
+
+/// Bars of parts, stacked away from zero, in panels of one scale.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bars {
+    pub name: &'static str,
+    pub title: String,
+    pub caption: String,
+    /// What a bar is, and what its height says.
+    pub across: String,
+    pub up: String,
+    /// What the darkest and the palest shade mean.
+    pub dark: String,
+    pub pale: String,
+    pub panels: Vec<BarsPanel>,
+}
+
+/// Some bars: each a list of parts, with the height of each and its shade from 0, dark, to 1, pale.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BarsPanel {
+    pub label: String,
+    pub bars: Vec<Vec<(f64, f64)>>,
 }
 
 /// Cells of two logarithmic axes, each of one class, in one panel or several.
