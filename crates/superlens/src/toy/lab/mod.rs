@@ -2,14 +2,20 @@
 //!
 //! One file for each toy; `TOYS` is the list from which the command, its help and its table follow.
 
+mod adversarial;
 mod boolean_and;
+mod dynamics;
 pub mod experiment;
 mod incidental;
+mod interference;
+mod k_gon;
 mod phase;
 mod product;
+mod readout;
 mod relu_hidden;
 mod relu_output;
 mod settings;
+mod snap;
 mod tied;
 
 use super::ToyModel;
@@ -23,8 +29,20 @@ use superlens_tensor::Rng;
 pub use settings::{Setting, SettingError, Settings};
 
 /// All toys, in the order of `superlens toy list`.
-pub const TOYS: &[Toy] =
-    &[relu_output::TOY, phase::TOY, relu_hidden::TOY, boolean_and::TOY, incidental::TOY, product::TOY];
+pub const TOYS: &[Toy] = &[
+    relu_output::TOY,
+    phase::TOY,
+    snap::TOY,
+    k_gon::TOY,
+    dynamics::TOY,
+    interference::TOY,
+    adversarial::TOY,
+    relu_hidden::TOY,
+    readout::TOY,
+    boolean_and::TOY,
+    incidental::TOY,
+    product::TOY,
+];
 
 /// A toy as the command shows it.
 #[derive(Clone, Copy, Debug)]
@@ -300,7 +318,18 @@ mod tests {
 
     /// Settings that make a toy quick.
     fn small(toy: &Toy) -> Vec<String> {
-        let quick = ["steps=20", "batch=64", "cells=3", "starts=2", "restarts=2", "iterations=20", "trials=5"];
+        let quick = [
+            "steps=20",
+            "batch=64",
+            "cells=3",
+            "starts=2",
+            "restarts=2",
+            "iterations=20",
+            "trials=5",
+            "ratios=4",
+            "rows=100",
+            "looks=5",
+        ];
         let has = |pair: &&str| toy.settings.iter().any(|s| pair.split('=').next() == Some(s.key));
         quick.iter().filter(|s| has(s)).map(|s| s.to_string()).collect()
     }
