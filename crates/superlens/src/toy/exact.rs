@@ -188,6 +188,21 @@ mod tests {
         }
     }
 
+    /// Nothing privileges the hidden dimensions of the ReLU-output model: rotating them leaves the loss as it is.
+    #[test]
+    fn a_rotation_changes_nothing() {
+        let mut rng = Rng::new(6);
+        let exact = ExactLoss::new(&[1.0, 0.8, 0.6, 0.4], 3, 0.3, true);
+        let p: Vec<f64> = (0..16).map(|_| 0.6 * rng.normal_f64()).collect();
+        let q = superlens_tensor::decomp::haar_rotation(3, &mut rng);
+        let mut rotated = p.clone();
+        for i in 0..4 {
+            (0..3).for_each(|k| rotated[3 * i + k] = (0..3).map(|l| f64::from(q[3 * k + l]) * p[3 * i + l]).sum());
+        }
+        let (before, after) = (exact.value(&p, &mut [0.0; 16]), exact.value(&rotated, &mut [0.0; 16]));
+        assert!((before / after - 1.0).abs() < 1e-12, "{before} became {after}");
+    }
+
     /// Pairs that exclude each other cost nothing as antipodes; a pair that comes together costs `p E min²` each.
     #[test]
     fn pairs_cost_what_their_law_says() {

@@ -24,16 +24,16 @@ pub const TOY: Toy = Toy {
 };
 
 const SETTINGS: &[Setting] = &[
-    setting("n_features", "60", "features"),
+    setting("n_features", "80", "features"),
     setting("d_hidden", "20", "hidden dimensions"),
     setting("importance", "1", tied::IMPORTANCE.says),
-    setting("density", "0.05", tied::DENSITY.says),
+    setting("density", "0.3", tied::DENSITY.says),
     tied::FEATURE_DENSITY,
     tied::GROUPS,
-    setting("looks", "200", "times that the weights are looked at on the way"),
-    setting("warmup", "0.2", "share of the steps that is left out of near_level and jumps"),
+    setting("looks", "100", "times that the weights are looked at on the way"),
+    setting("warmup", "0.1", "share of the steps that is left out of near_level and jumps"),
     setting("bias", "true", "whether there is one"),
-    tied::STEPS,
+    setting("steps", "8000", tied::STEPS.says),
     tied::BATCH,
     tied::OPTIMISER,
     tied::LR,

@@ -23,7 +23,7 @@ pub const TOY: Toy = Toy {
            (degrees, in the plane), antipodal_pairs (cosine below −0.98), cross_cosine (largest of the other |cosines|), \
            superposition (Σ (Ŵ_i·W_j)² over the others), first_dimensionality (of feature 1), loss_sum (over features), linear_optimum (the best loss of a linear \
            model, where it is known) and its ratio loss_over_linear, truth, restart_losses and history (step, loss). With \
-           groups: within (cosines inside the sets), within_cosine and across_cosine (means of |cosine|), and antipodes_across \
+           groups: within (cosines inside the sets), within_cosine and across_cosine (means of |cosine|), locally_orthogonal (whether the first is smaller), and antipodes_across \
            (features whose opposite belongs to another set).",
     model: Some(model),
     run,
@@ -112,6 +112,7 @@ fn of_sets(w: &Mat, size: usize) -> Map<String, Value> {
     [
         ("within_cosine", mean(&within).into()),
         ("across_cosine", mean(&across).into()),
+        ("locally_orthogonal", (mean(&within) < mean(&across)).into()),
         ("within", within.into()),
         ("antipodes_across", paired.into()),
     ]

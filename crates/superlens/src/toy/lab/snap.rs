@@ -30,7 +30,7 @@ const SETTINGS: &[Setting] = &[
     setting("density", "0.05", "probability that one of the other four features is on"),
     setting("ratios", "25", "densities of the odd feature"),
     setting("low", "0.2", "least ratio of its density to the others'"),
-    setting("high", "2", "largest ratio"),
+    setting("high", "1.5", "largest ratio"),
 ];
 
 /// Shorter features are not represented.
@@ -195,7 +195,7 @@ fn pictures(ratios: &[f64], pentagon: &[State], digons: &[State]) -> Vec<Picture
             caption: "The loss of the pentagon and of two digons with the odd feature dropped, as that feature becomes more \
                       frequent. Each is followed from its own side. They cross at an angle, so that the best arrangement changes at once."
                 .into(),
-            x: Axis::linear("density of the odd feature over that of the others"),
+            x: Axis::log("density of the odd feature over that of the others"),
             y: Axis::linear("loss"),
             series: vec![
                 Series { name: "five features".into(), points: line(pentagon), line: true },
