@@ -197,7 +197,7 @@ mod tests {
         let q = superlens_tensor::decomp::haar_rotation(3, &mut rng);
         let mut rotated = p.clone();
         for i in 0..4 {
-            (0..3).for_each(|k| rotated[3 * i + k] = (0..3).map(|l| f64::from(q[3 * k + l]) * p[3 * i + l]).sum());
+            (0..3).for_each(|k| rotated[3 * i + k] = (0..3).map(|l| q[3 * k + l] * p[3 * i + l]).sum());
         }
         let (before, after) = (exact.value(&p, &mut [0.0; 16]), exact.value(&rotated, &mut [0.0; 16]));
         assert!((before / after - 1.0).abs() < 1e-12, "{before} became {after}");

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Height of the bars of a panel, and of what stands above and below them.
-const BARS: f64 = 84.0;
+const BARS: f64 = 96.0;
 const ROUND: f64 = 34.0;
 /// Panels side by side at most.
 const ACROSS: usize = 2;
@@ -24,7 +24,7 @@ pub fn bars(b: &Bars) -> Figure {
     let top = sheet.legend(&[(Key::Box("s1"), b.dark.clone()), (Key::Box("s5"), b.pale.clone())]);
     // One scale for all panels, so that they can be compared.
     let heights = b.panels.iter().flat_map(|p| &p.bars).flat_map(|bar| reach(bar));
-    let scale = Scale::covering(heights.chain([0.0]), 3);
+    let scale = Scale::covering(heights.chain([0.0]), 5);
     let width = (WIDTH - 2.0 * EDGE) / across as f64;
     for (k, p) in b.panels.iter().enumerate() {
         let left = EDGE + (k % across) as f64 * width + MARGIN;

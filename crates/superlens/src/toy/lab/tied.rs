@@ -308,7 +308,7 @@ pub fn norm_bars(best: &[Best]) -> Picture {
     let bars = |w: &Mat| norms(w).iter().zip(&superposition(w)).map(bar).collect();
     Picture::Bars(Bars {
         name: "norms",
-        title: "How long is each feature, and does it share its direction?".into(),
+        title: "Norm of each feature, and whether it shares its direction".into(),
         caption: "A bar a feature: ‖Wᵢ‖, near 1 where it is represented and near 0 where it is dropped. Its shade is \
                   Σ (Ŵᵢ·Wⱼ)² over the other features: dark has its direction to itself, pale shares it."
             .into(),
