@@ -90,9 +90,12 @@ impl FeatureLaw {
     /// How often each feature is on.
     pub fn densities(&self) -> Vec<f64> {
         match self.groups {
-            Groups::Hierarchical { size, given } => {
-                self.density.iter().enumerate().map(|(i, p)| if i % size == 0 { *p } else { p * given }).collect()
-            }
+            Groups::Hierarchical { size, given } => self
+                .density
+                .iter()
+                .enumerate()
+                .map(|(i, p)| if i.is_multiple_of(size) { *p } else { p * given })
+                .collect(),
             _ => self.density.clone(),
         }
     }
@@ -112,7 +115,9 @@ impl FeatureLaw {
             Groups::Independent => p[i] * p[j],
             Groups::Correlated(_) => p[i],
             Groups::Anticorrelated(_) => 0.0,
-            Groups::Hierarchical { given, .. } if i % size == 0 || j % size == 0 => given * self.density[i],
+            Groups::Hierarchical { given, .. } if i.is_multiple_of(size) || j.is_multiple_of(size) => {
+                given * self.density[i]
+            }
             Groups::Hierarchical { given, .. } => given * given * self.density[i],
         }
     }

@@ -80,11 +80,11 @@ fn run(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
         instance.insert("pair_misread".into(), misread.into());
         instance.insert("pairs".into(), pairs.clone().into());
         outcome.instances.push(instance);
-        curves.push((
-            b.density.iter().copied().fold(0.0, f64::max),
-            all(&|k, s| s.error / k as f64),
-            all(&|_, s| s.misread),
-        ));
+        curves.push(Curve {
+            density: b.density.iter().copied().fold(0.0, f64::max),
+            error: all(&|k, s| s.error / k as f64),
+            misread: all(&|_, s| s.misread),
+        });
         if seed == 0 {
             outcome.pictures.push(pair_picture(pairs));
         }
@@ -167,14 +167,18 @@ fn strongest_off(out: &[f32], on: &[(usize, f32)]) -> f32 {
     off.map(|(_, o)| *o).fold(0.0, f32::max)
 }
 
-fn sweeps(curves: &[(f64, Vec<f64>, Vec<f64>)]) -> [Picture; 2] {
-    let series = |of: &dyn Fn(&(f64, Vec<f64>, Vec<f64>)) -> Vec<f64>| -> Vec<Series> {
+/// What one instance costs, and how often it is misread, over the features that are on.
+struct Curve {
+    density: f64,
+    error: Vec<f64>,
+    misread: Vec<f64>,
+}
+
+fn sweeps(curves: &[Curve]) -> [Picture; 2] {
+    let series = |of: &dyn Fn(&Curve) -> Vec<f64>| -> Vec<Series> {
         let points = |v: Vec<f64>| v.into_iter().enumerate().map(|(k, v)| ((k + 1) as f64, v)).collect();
-        curves
-            .iter()
-            .take(4)
-            .map(|c| Series { name: format!("p = {}", short(c.0)), points: points(of(c)), line: true })
-            .collect()
+        let one = |c: &Curve| Series { name: format!("p = {}", short(c.density)), points: points(of(c)), line: true };
+        curves.iter().take(4).map(one).collect()
     };
     [
         Picture::Sweep {
@@ -185,7 +189,7 @@ fn sweeps(curves: &[(f64, Vec<f64>, Vec<f64>)]) -> [Picture; 2] {
                 .into(),
             x: Axis::linear("features on at once"),
             y: Axis::linear("error a feature on"),
-            series: series(&|c| c.1.clone()),
+            series: series(&|c| c.error.clone()),
             levels: Vec::new(),
         },
         Picture::Sweep {
@@ -194,7 +198,7 @@ fn sweeps(curves: &[(f64, Vec<f64>, Vec<f64>)]) -> [Picture; 2] {
             caption: "Share of rows whose largest outputs are not the features that are on.".into(),
             x: Axis::linear("features on at once"),
             y: Axis::linear("share misread"),
-            series: series(&|c| c.2.clone()),
+            series: series(&|c| c.misread.clone()),
             levels: Vec::new(),
         },
     ]

@@ -36,6 +36,9 @@ const SETTINGS: &[Setting] = &[
     setting("rows", "100000", "rows for the costs that are measured"),
 ];
 
+/// The largest sets that were found: with positive interference forgiven, and with both signs.
+type Packings = (Vec<f64>, Vec<f64>);
+
 /// Features at most: the search ends there.
 const MOST: usize = 240;
 /// An excess of an inner product below this is none.
@@ -85,7 +88,7 @@ fn run(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
     ));
     outcome.pictures.push(picture(&epsilons, &found, d));
     if d == 2 {
-        let panel = |(e, (w, _)): (&f64, &(Vec<f64>, Vec<f64>))| Panel {
+        let panel = |(e, (w, _)): (&f64, &Packings)| Panel {
             label: format!("ε = {}", short(*e)),
             points: w.chunks_exact(2).map(|w| [w[0], w[1]]).collect(),
         };
@@ -258,8 +261,8 @@ fn linear_error(n: usize, d: usize, rng: &mut Rng) -> f64 {
     minimise(&mut value, &mut w, Stop::default())
 }
 
-fn picture(epsilons: &[f64], found: &[(Vec<f64>, Vec<f64>)], d: usize) -> Picture {
-    let line = |name: &str, of: &dyn Fn(&(Vec<f64>, Vec<f64>)) -> usize| Series {
+fn picture(epsilons: &[f64], found: &[Packings], d: usize) -> Picture {
+    let line = |name: &str, of: &dyn Fn(&Packings) -> usize| Series {
         name: name.into(),
         points: epsilons.iter().zip(found).map(|(e, f)| (*e, of(f) as f64)).collect(),
         line: true,
