@@ -4,12 +4,13 @@
 //! kernels of `superlens-tensor` on one core, so that nothing is handed between threads from step to step. Every
 //! instance draws fresh rows from a stream of its own; the number of threads changes no byte.
 
+use super::groups::{FeatureLaw, Source};
 use rayon::prelude::*;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use superlens_tensor::kernels::adam::{AdamStep, adam_step_here};
 use superlens_tensor::kernels::lanes::{GROUP, Lanes, MAX_GROUPS};
-use superlens_tensor::kernels::random::{SparseUniform, Words};
+use superlens_tensor::kernels::random::Words;
 use superlens_tensor::kernels::tied::{Response, Room, Tied, transpose};
 use superlens_tensor::optim::{AdamConfig, Optimiser, Schedule, SgdConfig};
 use superlens_tensor::{Mat, Rng};
@@ -53,6 +54,8 @@ pub struct Trained {
     pub loss: f64,
     /// Loss during training, averaged over the steps since the last entry: `(step, loss)`.
     pub history: Vec<(u64, f64)>,
+    /// The weights on the way, `(step, w)`, the first ones included; empty unless asked for.
+    pub path: Vec<(u64, Mat)>,
 }
 
 impl Plan {
@@ -71,7 +74,20 @@ impl Plan {
         rng: &Rng,
         watch: &(dyn Fn(f64) -> ControlFlow<()> + Sync),
     ) -> Option<Vec<Trained>> {
-        let all = (self.steps * density.len() as u64).max(1) as f64;
+        let laws: Vec<FeatureLaw> = density.iter().map(|p| FeatureLaw::independent(p.clone())).collect();
+        self.train_on(&laws, 0, rng, watch)
+    }
+
+    /// The same for any laws of the features, one an instance. With `looks > 0` the weights are kept that many times on the
+    /// way, at equal distances, and the history has an entry for each.
+    pub fn train_on(
+        &self,
+        laws: &[FeatureLaw],
+        looks: u64,
+        rng: &Rng,
+        watch: &(dyn Fn(f64) -> ControlFlow<()> + Sync),
+    ) -> Option<Vec<Trained>> {
+        let all = (self.steps * laws.len() as u64).max(1) as f64;
         let (done, stopped) = (AtomicU64::new(0), AtomicBool::new(false));
         let tell = |steps: u64| {
             let before = done.fetch_add(steps, Ordering::Relaxed);
@@ -81,13 +97,13 @@ impl Plan {
             !stopped.load(Ordering::Relaxed)
         };
         // Dense instances take longest, so they come first.
-        let mut order: Vec<usize> = (0..density.len()).collect();
-        let active = |i: usize| density[i].iter().sum::<f64>();
+        let mut order: Vec<usize> = (0..laws.len()).collect();
+        let active = |i: usize| laws[i].densities().iter().sum::<f64>();
         order.sort_by(|&i, &j| active(j).total_cmp(&active(i)).then(i.cmp(&j)));
         let mut trained: Vec<(usize, Option<Trained>)> = order
             .into_par_iter()
             .with_max_len(1)
-            .map(|i| (i, Instance::new(self, &density[i], &rng.fork_index(i as u64)).run(&tell)))
+            .map(|i| (i, Instance::new(self, &laws[i], &rng.fork_index(i as u64)).run(looks, &tell)))
             .collect();
         trained.sort_by_key(|(i, _)| *i);
         trained.into_iter().map(|(_, t)| t).collect()
@@ -97,7 +113,7 @@ impl Plan {
 /// An instance in training.
 struct Instance<'a> {
     plan: &'a Plan,
-    law: SparseUniform,
+    law: Source,
     words: Words,
     fresh: Words,
     x: Lanes,
@@ -112,9 +128,9 @@ struct Instance<'a> {
 }
 
 impl<'a> Instance<'a> {
-    fn new(plan: &'a Plan, density: &[f64], rng: &Rng) -> Self {
+    fn new(plan: &'a Plan, law: &FeatureLaw, rng: &Rng) -> Self {
         let (n, m) = (plan.n_features(), plan.d_hidden);
-        assert_eq!(n, density.len(), "densities for the features");
+        assert_eq!(n, law.n_features(), "densities for the features");
         let mut init = rng.fork("init");
         // Xavier-normal weights and no bias, as the paper's notebook.
         let scale = (2.0 / (n + m) as f32).sqrt();
@@ -122,7 +138,7 @@ impl<'a> Instance<'a> {
         let groups = (IN_CACHE / (m * GROUP)).clamp(16, MAX_GROUPS).min(plan.batch.div_ceil(GROUP) + 1);
         let zeros = vec![0.0; params.len()];
         Instance {
-            law: SparseUniform::new(density, plan.signed),
+            law: Source::new(law, plan.signed),
             words: Words::new(&rng.fork("batches")),
             fresh: Words::new(&rng.fork("fresh")),
             x: Lanes::zeros(n, groups),
@@ -137,10 +153,13 @@ impl<'a> Instance<'a> {
         }
     }
 
-    fn run(mut self, tell: &dyn Fn(u64) -> bool) -> Option<Trained> {
+    fn run(mut self, looks: u64, tell: &dyn Fn(u64) -> bool) -> Option<Trained> {
         let steps = self.plan.steps;
-        let mut history = Vec::new();
-        let log = (steps / 100).max(1);
+        let (mut history, mut path) = (Vec::new(), Vec::new());
+        let log = (steps / looks.max(100)).max(1);
+        if looks > 0 {
+            path.push((0, self.weights()));
+        }
         let (mut sum, mut since) = (0.0, 0u64);
         for step in 0..steps {
             sum += self.loss(self.plan.batch, false);
@@ -149,6 +168,9 @@ impl<'a> Instance<'a> {
             if (step + 1) % log == 0 || step + 1 == steps {
                 history.push((step + 1, sum / since as f64));
                 (sum, since) = (0.0, 0);
+                if looks > 0 {
+                    path.push((step + 1, self.weights()));
+                }
             }
             if (step + 1) % LOOK == 0 && !tell(LOOK) {
                 return None;
@@ -158,9 +180,13 @@ impl<'a> Instance<'a> {
             return None;
         }
         let loss = self.fresh_loss();
-        let n = self.plan.n_features();
-        let b = self.params.split_off(n * self.plan.d_hidden);
-        Some(Trained { w: Mat::from_vec(n, self.plan.d_hidden, self.params), b, loss, history })
+        let b = self.params[self.plan.n_features() * self.plan.d_hidden..].to_vec();
+        Some(Trained { w: self.weights(), b, loss, history, path })
+    }
+
+    fn weights(&self) -> Mat {
+        let (n, m) = (self.plan.n_features(), self.plan.d_hidden);
+        Mat::from_vec(n, m, self.params[..n * m].to_vec())
     }
 
     /// The loss on `rows` new rows, with its gradient in `grad`.
@@ -282,6 +308,19 @@ mod tests {
         let one = train(&plan, &[0.3, 0.3, 0.01], 1);
         assert_eq!(one, train(&plan, &[0.3, 0.3, 0.01], 3));
         assert_ne!(one[0].w, one[1].w);
+    }
+
+    /// Looking on changes nothing, and the last look is the end.
+    #[test]
+    fn the_path_leads_to_the_end() {
+        let plan = Plan { steps: 200, ..plan(6, 3) };
+        let laws = [FeatureLaw::independent(vec![0.3; 6])];
+        let go =
+            |looks| plan.train_on(&laws, looks, &Rng::new(1), &|_| ControlFlow::Continue(())).unwrap().swap_remove(0);
+        let (blind, seen) = (go(0), go(20));
+        assert!(blind.path.is_empty() && blind.w == seen.w);
+        assert_eq!((seen.path[0].0, seen.path.last().unwrap()), (0, &(200, seen.w.clone())));
+        assert!(seen.path.len() > 20 && seen.path.len() == seen.history.len() + 1);
     }
 
     #[test]

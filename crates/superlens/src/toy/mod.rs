@@ -15,6 +15,7 @@ mod dictionary;
 pub mod exact;
 pub mod fused;
 pub mod geometry;
+pub mod groups;
 pub mod head_superposition;
 pub mod hidden_layer;
 pub mod incidental;

@@ -3,15 +3,19 @@
 //! One file for each toy; `TOYS` is the list from which the command, its help and its table follow.
 
 mod abs_value;
+mod adversarial;
 mod bit_extraction;
 mod boolean_and;
 mod circular;
 mod compressed_computation;
 mod correlated;
+mod dynamics;
 pub mod experiment;
 mod head_superposition;
 mod hidden_layer;
 mod incidental;
+mod interference;
+mod k_gon;
 mod memoriser;
 mod modular_addition;
 mod one_neuron_resnet;
@@ -19,12 +23,14 @@ mod onion;
 mod phase;
 mod polytope;
 mod product;
+mod readout;
 mod relu_hidden;
 mod relu_output;
 mod residual_mlp;
 mod rotated;
 mod settings;
 mod skip_trigram;
+mod snap;
 mod sparsification;
 mod stuck;
 mod tied;
@@ -63,6 +69,12 @@ pub const TOYS: &[Toy] = &[
     bit_extraction::TOY,
     one_neuron_resnet::TOY,
     memoriser::TOY,
+    snap::TOY,
+    k_gon::TOY,
+    dynamics::TOY,
+    interference::TOY,
+    adversarial::TOY,
+    readout::TOY,
 ];
 
 /// A toy as the command shows it.
@@ -190,6 +202,7 @@ pub enum Picture {
     },
     Grid(Grid),
     Heat(Heat),
+    Bars(Bars),
 }
 
 /// An axis: what it shows, with its unit, and whether equal steps are equal factors.
@@ -227,6 +240,28 @@ pub struct Heat {
 pub struct HeatPanel {
     pub label: String,
     pub rows: Vec<Vec<f64>>,
+}
+
+/// Bars of parts, stacked away from zero, in panels of one scale.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bars {
+    pub name: &'static str,
+    pub title: String,
+    pub caption: String,
+    /// What a bar is, and what its height says.
+    pub across: String,
+    pub up: String,
+    /// What the darkest and the palest shade mean.
+    pub dark: String,
+    pub pale: String,
+    pub panels: Vec<BarsPanel>,
+}
+
+/// Some bars: each a list of parts, with the height of each and its shade from 0, dark, to 1, pale.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BarsPanel {
+    pub label: String,
+    pub bars: Vec<Vec<(f64, f64)>>,
 }
 
 /// Cells of two logarithmic axes, each of one class, in one panel or several.
@@ -318,6 +353,18 @@ mod tests {
     fn small(toy: &Toy) -> Vec<String> {
         let quick =
             ["steps=20", "batch=64", "cells=3", "starts=2", "restarts=2", "iterations=20", "trials=5", "with=steps=20"];
+        let quick = [
+            "steps=20",
+            "batch=64",
+            "cells=3",
+            "starts=2",
+            "restarts=2",
+            "iterations=20",
+            "trials=5",
+            "ratios=4",
+            "rows=100",
+            "looks=5",
+        ];
         let has = |pair: &&str| toy.settings.iter().any(|s| pair.split('=').next() == Some(s.key));
         quick.iter().filter(|s| has(s)).map(|s| s.to_string()).collect()
     }
