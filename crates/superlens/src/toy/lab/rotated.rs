@@ -24,7 +24,7 @@ const SETTINGS: &[Setting] = &[
     setting("of", "relu_hidden", "the toy to turn"),
     setting(
         "with",
-        "n_features=24;d_hidden=36;density=0.05;l1=0.1;steps=2000;lr=0.01",
+        "n_features=24; d_hidden=36; density=0.05; l1=0.1; steps=2000; lr=0.01",
         "settings of that toy, KEY=VALUE with semicolons between them; empty for its own",
     ),
 ];
