@@ -25,6 +25,9 @@ impl Group {
 pub struct Lanes {
     vars: usize,
     groups: usize,
+    /// Groups from one variable to the next: odd, since variables at equal distances of a power of two would all fall
+    /// on the same few lines of the cache.
+    stride: usize,
     data: Vec<Group>,
     /// Bit `g` of `on[v]`: variable `v` is not zero throughout group `g`. What is not on holds zeros.
     on: Vec<u64>,
@@ -34,7 +37,8 @@ impl Lanes {
     /// Zeros. Panics if there are more than [`MAX_GROUPS`] groups.
     pub fn zeros(vars: usize, groups: usize) -> Self {
         assert!(groups <= MAX_GROUPS, "{groups} groups of rows, at most {MAX_GROUPS}");
-        Lanes { vars, groups, data: vec![Group::ZERO; vars * groups], on: vec![0; vars] }
+        let stride = groups | 1;
+        Lanes { vars, groups, stride, data: vec![Group::ZERO; vars * stride], on: vec![0; vars] }
     }
 
     pub fn vars(&self) -> usize {
@@ -48,19 +52,19 @@ impl Lanes {
     /// The 16 rows of group `g` of variable `v`.
     #[inline(always)]
     pub fn group(&self, v: usize, g: usize) -> &[f32; GROUP] {
-        &self.data[v * self.groups + g].0
+        &self.data[v * self.stride + g].0
     }
 
-    /// The same to write; call [`mark`](Self::mark) for groups that are no longer zero throughout.
+    /// The same to write; [`end_at`](Self::end_at) or [`set_on`](Self::set_on) must then say which groups are on.
     #[inline(always)]
     pub fn group_mut(&mut self, v: usize, g: usize) -> &mut [f32; GROUP] {
-        &mut self.data[v * self.groups + g].0
+        &mut self.data[v * self.stride + g].0
     }
 
     /// All groups of variable `v`.
     #[inline(always)]
     pub fn row(&self, v: usize) -> &[Group] {
-        &self.data[v * self.groups..(v + 1) * self.groups]
+        &self.data[v * self.stride..][..self.groups]
     }
 
     pub fn value(&self, v: usize, row: usize) -> f32 {
@@ -74,11 +78,6 @@ impl Lanes {
         self.on[v] |= 1 << (row / GROUP);
     }
 
-    #[inline(always)]
-    pub fn mark(&mut self, v: usize, g: usize) {
-        self.on[v] |= 1 << g;
-    }
-
     /// Says which groups of variable `v` are not zero throughout; those left out must hold zeros.
     pub fn set_on(&mut self, v: usize, on: u64) {
         self.on[v] = on;
@@ -89,16 +88,43 @@ impl Lanes {
         self.on[v]
     }
 
-    /// Back to zeros, at the cost of what is not zero.
-    pub fn clear(&mut self) {
-        for v in 0..self.vars {
-            let mut left = std::mem::take(&mut self.on[v]);
-            while left != 0 {
-                self.data[v * self.groups + left.trailing_zeros() as usize] = Group::ZERO;
-                left &= left - 1;
-            }
+    /// Says that variable `v` was written in all of the first `rows` rows, and makes the rest zeros.
+    #[inline(always)]
+    pub fn end_at(&mut self, v: usize, rows: usize) {
+        let groups = rows.div_ceil(GROUP);
+        if rows % GROUP != 0 {
+            self.group_mut(v, groups - 1)[rows % GROUP..].fill(0.0);
+        }
+        self.zero(v, self.on[v] & !first(groups));
+        self.on[v] = first(groups);
+    }
+
+    /// Makes variable `v` zero but for these rows and their values.
+    #[inline(always)]
+    pub fn scatter(&mut self, v: usize, values: &[(u32, f32)]) {
+        self.zero(v, self.on[v]);
+        let groups = &mut self.data[v * self.stride..][..self.groups];
+        let mut on = 0;
+        for &(row, value) in values {
+            groups[row as usize / GROUP].0[row as usize % GROUP] = value;
+            on |= 1 << (row as usize / GROUP);
+        }
+        self.on[v] = on;
+    }
+
+    #[inline(always)]
+    fn zero(&mut self, v: usize, mut groups: u64) {
+        while groups != 0 {
+            self.data[v * self.stride + groups.trailing_zeros() as usize] = Group::ZERO;
+            groups &= groups - 1;
         }
     }
+}
+
+/// The mask of the first groups.
+#[inline(always)]
+fn first(groups: usize) -> u64 {
+    if groups >= 64 { u64::MAX } else { (1 << groups) - 1 }
 }
 
 /// `out[o] = bias[o] + Σ_v w[v][o] · x[v]` on the first `groups` groups, `w` being `[x.vars, out.vars]` row-major.
@@ -114,8 +140,7 @@ pub fn mix(x: &Lanes, w: &[f32], bias: Option<&[f32]>, groups: usize, out: &mut 
     );
     assert!(groups <= x.groups && groups <= out.groups, "{groups} groups of {} and {}", x.groups, out.groups);
     pulp::Arch::new().dispatch(Mix { x, w, bias, groups, out: &mut *out });
-    let all = if groups == 64 { u64::MAX } else { (1 << groups) - 1 };
-    out.on.iter_mut().for_each(|on| *on = all);
+    out.on.fill(first(groups));
 }
 
 /// `dw[i][o] += Σ_rows a[i] · b[o]` over the first `groups` groups, `dw` being `[a.vars, b.vars]` row-major. Groups in
@@ -249,7 +274,7 @@ impl WithSimd for Outer<'_> {
 impl Outer<'_> {
     #[inline(always)]
     fn run<S: Simd, const T: usize>(&mut self, simd: S) {
-        let wanted = if self.groups == 64 { u64::MAX } else { (1 << self.groups) - 1 };
+        let wanted = first(self.groups);
         let mut i = 0;
         while i < self.a.vars {
             let on = self.a.on[i] & wanted;
@@ -380,10 +405,13 @@ mod tests {
     }
 
     #[test]
-    fn clearing_leaves_zeros() {
-        let mut x = random(4, 6, &mut Rng::new(2));
-        assert!(x.on(1) != 0 && x.data.iter().any(|v| v.0[0] != 0.0));
-        x.clear();
-        assert!((0..4).all(|v| x.on(v) == 0) && x.data.iter().all(|v| v.0 == [0.0; GROUP]));
+    fn what_is_written_anew_leaves_nothing_of_the_old() {
+        let mut x = random(2, 6, &mut Rng::new(2));
+        x.scatter(0, &[(3, 1.0), (90, 2.0)]);
+        (0..2).for_each(|g| x.group_mut(1, g).fill(5.0));
+        x.end_at(1, 20);
+        let rows = |v: usize| (0..96).filter(|&r| x.value(v, r) != 0.0).collect::<Vec<_>>();
+        assert_eq!((rows(0), x.on(0)), (vec![3, 90], 0b100001));
+        assert_eq!((rows(1), x.on(1)), ((0..20).collect(), 0b11));
     }
 }
