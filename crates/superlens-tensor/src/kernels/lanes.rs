@@ -11,6 +11,9 @@ pub const GROUP: usize = 16;
 /// Groups at most, so that a variable's groups fit into one mask.
 pub const MAX_GROUPS: usize = 64;
 
+/// Groups that a kernel may read together; those that nobody asked for are zeros.
+pub const STRIP: usize = 4;
+
 /// Sixteen rows of a variable, on a cache line of their own.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
@@ -18,6 +21,20 @@ pub struct Group(pub [f32; GROUP]);
 
 impl Group {
     pub const ZERO: Group = Group([0.0; GROUP]);
+
+    /// The numbers of neighbouring groups.
+    #[inline(always)]
+    pub fn flat(groups: &[Group]) -> &[f32] {
+        // SAFETY: a group is 16 floats and nothing else, since 64 bytes are a multiple of its alignment.
+        unsafe { std::slice::from_raw_parts(groups.as_ptr().cast(), groups.len() * GROUP) }
+    }
+
+    /// The same, to write.
+    #[inline(always)]
+    pub fn flat_mut(groups: &mut [Group]) -> &mut [f32] {
+        // SAFETY: as above, and any floats make a group.
+        unsafe { std::slice::from_raw_parts_mut(groups.as_mut_ptr().cast(), groups.len() * GROUP) }
+    }
 }
 
 /// `[vars, rows]` with the rows of one variable side by side.
@@ -37,7 +54,7 @@ impl Lanes {
     /// Zeros. Panics if there are more than [`MAX_GROUPS`] groups.
     pub fn zeros(vars: usize, groups: usize) -> Self {
         assert!(groups <= MAX_GROUPS, "{groups} groups of rows, at most {MAX_GROUPS}");
-        let stride = groups | 1;
+        let stride = groups.next_multiple_of(STRIP) | 1;
         Lanes { vars, groups, stride, data: vec![Group::ZERO; vars * stride], on: vec![0; vars] }
     }
 
@@ -61,10 +78,16 @@ impl Lanes {
         &mut self.data[v * self.stride + g].0
     }
 
-    /// All groups of variable `v`.
+    /// All groups of variable `v`, filled up with zeros to whole strips.
     #[inline(always)]
     pub fn row(&self, v: usize) -> &[Group] {
-        &self.data[v * self.stride..][..self.groups]
+        &self.data[v * self.stride..][..self.stride]
+    }
+
+    /// All variables one after the other: their groups as [`row`](Self::row) gives them, and which are on.
+    #[inline(always)]
+    pub fn rows(&self) -> impl Iterator<Item = (&[Group], u64)> {
+        self.data.chunks_exact(self.stride).zip(self.on.iter().copied())
     }
 
     pub fn value(&self, v: usize, row: usize) -> f32 {

@@ -3,6 +3,7 @@
 pub mod adam;
 pub mod gemm;
 pub mod lanes;
+pub mod narrow;
 pub mod pointwise;
 pub mod random;
 pub mod sparse;

@@ -4,6 +4,7 @@
 //! four products per step, three skip what is zero: inputs that are off and errors behind a closed ReLU.
 
 use super::lanes::{GROUP, Lanes, mix, outer};
+use super::narrow::{self, Sums};
 use pulp::{Simd, WithSimd};
 
 /// What stands behind a linear map.
@@ -36,6 +37,7 @@ pub struct Room {
     hidden: Lanes,
     dh: Lanes,
     error: Lanes,
+    sums: Sums,
 }
 
 impl Room {
@@ -44,6 +46,7 @@ impl Room {
             hidden: Lanes::zeros(hidden, groups),
             dh: Lanes::zeros(hidden, groups),
             error: Lanes::zeros(vars, groups),
+            sums: Sums::new(vars, hidden),
         }
     }
 }
@@ -51,8 +54,23 @@ impl Room {
 impl Tied<'_> {
     /// The loss of the first `groups` groups of `x`; its gradient is added to `dw` and `db`.
     ///
-    /// Rows beyond the last written one count as rows of zeros; see [`of_empty_rows`](Self::of_empty_rows).
+    /// Rows beyond the last written one must be zeros, and count as such; see [`of_empty_rows`](Self::of_empty_rows).
     pub fn gradient(&self, x: &Lanes, groups: usize, room: &mut Room, dw: &mut [f32], db: &mut [f32]) -> f64 {
+        if room.hidden.vars() <= narrow::MOST {
+            return narrow::gradient(self, x, groups, &mut room.sums, dw, db);
+        }
+        self.gradient_by_products(x, groups, room, dw, db)
+    }
+
+    /// The same as products of matrices, whatever the number of hidden dimensions.
+    fn gradient_by_products(
+        &self,
+        x: &Lanes,
+        groups: usize,
+        room: &mut Room,
+        dw: &mut [f32],
+        db: &mut [f32],
+    ) -> f64 {
         mix(x, self.w, None, groups, &mut room.hidden);
         let mut loss = 0.0;
         loss += pulp::Arch::new().dispatch(Pass { tied: self, stage: Stage::Respond, x, groups, room, db });
