@@ -124,11 +124,11 @@ impl Lanes {
 
     /// Makes variable `v` zero but for these rows and their values.
     #[inline(always)]
-    pub fn scatter(&mut self, v: usize, values: &[(u32, f32)]) {
+    pub fn scatter(&mut self, v: usize, values: impl Iterator<Item = (u32, f32)>) {
         self.zero(v, self.on[v]);
         let groups = &mut self.data[v * self.stride..][..self.groups];
         let mut on = 0;
-        for &(row, value) in values {
+        for (row, value) in values {
             groups[row as usize / GROUP].0[row as usize % GROUP] = value;
             on |= 1 << (row as usize / GROUP);
         }
@@ -185,53 +185,61 @@ struct Mix<'a> {
 impl WithSimd for Mix<'_> {
     type Output = ();
 
-    /// The number of accumulators fits the registers: 16 rows are `T` vectors, and `J` outputs are summed at once.
+    /// The number of accumulators fits the registers: 16 rows are `T` vectors, `J` outputs are summed at once, for `Q`
+    /// groups of rows.
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
         match GROUP / S::F32_LANES {
-            1 => self.run::<S, 1, 8>(simd),
-            2 => self.run::<S, 2, 4>(simd),
-            4 => self.run::<S, 4, 4>(simd),
-            _ => self.run::<S, 16, 1>(simd),
+            1 => self.run::<S, 1, 8, 3>(simd),
+            2 => self.run::<S, 2, 4, 1>(simd),
+            4 => self.run::<S, 4, 4, 1>(simd),
+            _ => self.run::<S, 16, 1, 1>(simd),
         }
     }
 }
 
 impl Mix<'_> {
     #[inline(always)]
-    fn run<S: Simd, const T: usize, const J: usize>(&mut self, simd: S) {
-        let outs = self.out.vars;
+    fn run<S: Simd, const T: usize, const J: usize, const Q: usize>(&mut self, simd: S) {
         let mut active: Vec<usize> = Vec::with_capacity(self.x.vars);
         let mut g = 0;
         while g < self.groups {
-            // Few outputs leave the multipliers waiting for one another, so that several groups are done at once.
-            let together = match outs {
-                1 => 4,
-                2 => 2,
-                _ => 1,
-            };
-            let q = if g + together <= self.groups { together } else { 1 };
-            let mask = ((1 << q) - 1) << g;
+            let together = if g + Q <= self.groups { Q } else { 1 };
+            let mask = ((1 << together) - 1) << g;
             active.clear();
             active.extend((0..self.x.vars).filter(|&v| self.x.on[v] & mask != 0));
-            let mut o = 0;
-            while o + J <= outs {
-                self.tile::<S, T, J, 1>(simd, g, o, &active);
-                o += J;
+            if together == Q {
+                self.groups_at::<S, T, J, Q>(simd, g, &active);
+            } else {
+                self.groups_at::<S, T, J, 1>(simd, g, &active);
             }
-            match (outs - o, q) {
-                (0, _) => {}
-                (1, 4) => self.tile::<S, T, 1, 4>(simd, g, o, &active),
-                (1, _) => self.tile::<S, T, 1, 1>(simd, g, o, &active),
-                (2, 2) => self.tile::<S, T, 2, 2>(simd, g, o, &active),
-                (2, _) => self.tile::<S, T, 2, 1>(simd, g, o, &active),
-                (3, _) => self.tile::<S, T, 3, 1>(simd, g, o, &active),
-                (4, _) => self.tile::<S, T, 4, 1>(simd, g, o, &active),
-                (5, _) => self.tile::<S, T, 5, 1>(simd, g, o, &active),
-                (6, _) => self.tile::<S, T, 6, 1>(simd, g, o, &active),
-                _ => self.tile::<S, T, 7, 1>(simd, g, o, &active),
-            }
-            g += q;
+            g += together;
+        }
+    }
+
+    /// All outputs of `Q` groups.
+    #[inline(always)]
+    fn groups_at<S: Simd, const T: usize, const J: usize, const Q: usize>(
+        &mut self,
+        simd: S,
+        g: usize,
+        active: &[usize],
+    ) {
+        let outs = self.out.vars;
+        let mut o = 0;
+        while o + J <= outs {
+            self.tile::<S, T, J, Q>(simd, g, o, active);
+            o += J;
+        }
+        match outs - o {
+            0 => {}
+            1 => self.tile::<S, T, 1, Q>(simd, g, o, active),
+            2 => self.tile::<S, T, 2, Q>(simd, g, o, active),
+            3 => self.tile::<S, T, 3, Q>(simd, g, o, active),
+            4 => self.tile::<S, T, 4, Q>(simd, g, o, active),
+            5 => self.tile::<S, T, 5, Q>(simd, g, o, active),
+            6 => self.tile::<S, T, 6, Q>(simd, g, o, active),
+            _ => self.tile::<S, T, 7, Q>(simd, g, o, active),
         }
     }
 
@@ -430,7 +438,7 @@ mod tests {
     #[test]
     fn what_is_written_anew_leaves_nothing_of_the_old() {
         let mut x = random(2, 6, &mut Rng::new(2));
-        x.scatter(0, &[(3, 1.0), (90, 2.0)]);
+        x.scatter(0, [(3, 1.0), (90, 2.0)].into_iter());
         (0..2).for_each(|g| x.group_mut(1, g).fill(5.0));
         x.end_at(1, 20);
         let rows = |v: usize| (0..96).filter(|&r| x.value(v, r) != 0.0).collect::<Vec<_>>();

@@ -1,6 +1,6 @@
 //! Random words many at a time, and sparse uniform rows made of them.
 
-use super::lanes::{GROUP, Lanes};
+use super::lanes::{GROUP, Lanes, MAX_GROUPS};
 use crate::Rng;
 use pulp::{Simd, WithSimd};
 
@@ -51,7 +51,7 @@ impl Words {
 /// Two to the 31st.
 const SPAN: f64 = 2147483648.0;
 /// Below this density it is cheaper to draw how far it is to the next value than to draw for each row.
-const RARE: f64 = 1.0 / 16.0;
+const RARE: f64 = 0.04;
 /// Rows are packed if at least this share of them is empty.
 const WORTH_PACKING: f64 = 0.2;
 
@@ -62,7 +62,7 @@ enum Law {
     Each { last: i32, scale: f32 },
     /// The rows between two values: an exponential variate times `mean`, rounded down, is geometric. `next` is the row
     /// of the next value, counted from the first row that was not drawn yet.
-    Gaps { mean: f64, next: f64 },
+    Gaps { mean: f64, next: u64 },
 }
 
 /// Rows of independent sparse uniform variables, drawn afresh from a stream of their own. Where many rows are zero
@@ -79,7 +79,7 @@ pub struct SparseUniform {
     /// rows they are in.
     found: Vec<(u32, f32)>,
     ends: Vec<usize>,
-    rows: Vec<u64>,
+    seen: Rows,
 }
 
 impl SparseUniform {
@@ -87,13 +87,12 @@ impl SparseUniform {
     /// of `rng` alone. Panics outside.
     pub fn new(density: &[f64], signed: bool, rng: &Rng) -> Self {
         let mut words = Words::new(rng);
-        let mut spare = Spare::new();
+        let mut spare = Spare::new(signed);
         let mut law = |&p: &f64| {
             assert!(p > 0.0 && p <= 1.0, "a density of {p}, outside (0, 1]");
             if p < RARE {
                 let mean = -1.0 / (-p).ln_1p();
-                let (gap, _) = spare.take(&mut words);
-                return Law::Gaps { mean, next: (gap * mean).floor() };
+                return Law::Gaps { mean, next: whole(spare.take(&mut words).0 * mean) };
             }
             let steps = (p * SPAN).round();
             Law::Each { last: (steps - 1.0) as i32, scale: (1.0 / steps) as f32 }
@@ -109,8 +108,8 @@ impl SparseUniform {
             words,
             spare,
             found: Vec::new(),
-            ends: Vec::new(),
-            rows: Vec::new(),
+            ends: vec![0; density.len()],
+            seen: Rows::default(),
         }
     }
 
@@ -139,16 +138,24 @@ impl SparseUniform {
         let mut words = self.words.clone();
         for (v, law) in self.laws.iter().enumerate() {
             if let Law::Each { last, scale } = *law {
-                each_row(&mut words, last, scale, self.signed, rows, v, x);
+                match self.signed {
+                    true => each_row::<true>(&mut words, last, scale, rows, v, x),
+                    false => each_row::<false>(&mut words, last, scale, rows, v, x),
+                }
             }
         }
         self.words = words;
         self.draw_gaps(rows);
-        let written = if self.packed { self.pack() } else { rows };
+        let written = if self.packed { self.seen.count() } else { rows };
         let mut start = 0;
         for (v, &end) in self.ends.iter().enumerate() {
             if matches!(self.laws[v], Law::Gaps { .. }) {
-                x.scatter(v, &self.found[start..end]);
+                let found = self.found[start..end].iter();
+                if self.packed {
+                    x.scatter(v, found.map(|&(row, value)| (self.seen.place(row), value)));
+                } else {
+                    x.scatter(v, found.copied());
+                }
             }
             start = end;
         }
@@ -158,51 +165,72 @@ impl SparseUniform {
     /// Finds what is on among the next `rows` rows of all variables that are drawn by gaps.
     #[inline(always)]
     fn draw_gaps(&mut self, rows: usize) {
-        self.found.clear();
-        self.ends.clear();
-        for law in &mut self.laws {
+        self.seen = Rows::default();
+        let mut at = 0;
+        for (law, end) in self.laws.iter_mut().zip(&mut self.ends) {
             if let Law::Gaps { mean, next } = law {
-                while *next < rows as f64 {
-                    let (gap, word) = self.spare.take(&mut self.words);
-                    let size = (word >> 1) as i32 as f32 * (1.0 / SPAN) as f32;
-                    let value = if self.signed && word & 1 == 1 { -size } else { size };
-                    self.found.push((*next as i32 as u32, value));
-                    *next += 1.0 + (gap * *mean).floor();
+                if self.found.len() < at + rows {
+                    self.found.resize(at + rows, (0, 0.0));
                 }
-                *next -= rows as f64;
+                let mut row = *next;
+                while row < rows as u64 {
+                    let (gap, value) = self.spare.take(&mut self.words);
+                    self.found[at] = (row as u32, value);
+                    self.seen.add(row as u32);
+                    at += 1;
+                    row += 1 + whole(gap * *mean);
+                }
+                *next = row - rows as u64;
             }
-            self.ends.push(self.found.len());
+            *end = at;
         }
     }
+}
 
-    /// Renumbers the rows in `found` so that those without any value are left out; returns how many are left.
+/// The whole part of a number that is not negative.
+#[inline(always)]
+fn whole(x: f64) -> u64 {
+    debug_assert!((0.0..1e18).contains(&x));
+    // SAFETY: an exponential variate of at most 23 times a mean gap of at most 2³² is neither NaN nor outside.
+    unsafe { x.to_int_unchecked::<i64>() as u64 }
+}
+
+/// A set of the rows that a variable can have.
+#[derive(Clone, Debug, Default)]
+struct Rows {
+    on: [u64; MAX_GROUPS * GROUP / 64],
+    /// How many are in the words before each.
+    before: [u32; MAX_GROUPS * GROUP / 64],
+}
+
+impl Rows {
     #[inline(always)]
-    fn pack(&mut self) -> usize {
-        self.rows.clear();
-        for &(row, _) in &self.found {
-            let word = row as usize / 64;
-            if word >= self.rows.len() {
-                self.rows.resize(word + 1, 0);
-            }
-            self.rows[word] |= 1 << (row % 64);
-        }
-        let mut before = Vec::with_capacity(self.rows.len());
+    fn add(&mut self, row: u32) {
+        self.on[row as usize / 64] |= 1 << (row % 64);
+    }
+
+    /// How many rows there are, which settles their places.
+    #[inline(always)]
+    fn count(&mut self) -> usize {
         let mut count = 0;
-        for word in &self.rows {
-            before.push(count);
-            count += word.count_ones();
-        }
-        for (row, _) in &mut self.found {
-            let word = *row as usize / 64;
-            *row = before[word] + (self.rows[word] & ((1 << (*row % 64)) - 1)).count_ones();
+        for (on, before) in self.on.iter().zip(&mut self.before) {
+            *before = count;
+            count += on.count_ones();
         }
         count as usize
+    }
+
+    /// How many rows come before this one.
+    #[inline(always)]
+    fn place(&self, row: u32) -> u32 {
+        let word = row as usize / 64;
+        self.before[word] + (self.on[word] & ((1 << (row % 64)) - 1)).count_ones()
     }
 }
 
 /// Variable `v` of the first `rows` rows, a word a row.
 #[inline(always)]
-fn each_row(words: &mut Words, last: i32, scale: f32, signed: bool, rows: usize, v: usize, x: &mut Lanes) {
+fn each_row<const SIGNED: bool>(words: &mut Words, last: i32, scale: f32, rows: usize, v: usize, x: &mut Lanes) {
     let groups = rows.div_ceil(GROUP);
     for g in (0..groups).step_by(2) {
         let mut values = [0.0f32; WIDE];
@@ -211,8 +239,7 @@ fn each_row(words: &mut Words, last: i32, scale: f32, signed: bool, rows: usize,
             // As signed words, which SIMD units can compare and convert.
             let bits = (drawn[l] >> 1) as i32;
             let value = if bits <= last { bits as f32 * scale } else { 0.0 };
-            let sign = if signed { drawn[l] << 31 } else { 0 };
-            values[l] = f32::from_bits(value.to_bits() | sign);
+            values[l] = if SIGNED { f32::from_bits(value.to_bits() | drawn[l] << 31) } else { value };
         }
         x.group_mut(v, g).copy_from_slice(&values[..GROUP]);
         if g + 1 < groups {
@@ -222,31 +249,43 @@ fn each_row(words: &mut Words, last: i32, scale: f32, signed: bool, rows: usize,
     x.end_at(v, rows);
 }
 
-/// Exponential variates, each with a word beside it, made many at a time.
+/// Exponential variates, each with a uniform one beside it, made many at a time.
 #[derive(Clone, Debug)]
 struct Spare {
     gaps: [f64; WIDE],
-    words: [u32; WIDE],
+    values: [f32; WIDE],
     left: usize,
+    signed: bool,
 }
 
 impl Spare {
-    fn new() -> Self {
-        Spare { gaps: [0.0; WIDE], words: [0; WIDE], left: 0 }
+    fn new(signed: bool) -> Self {
+        Spare { gaps: [0.0; WIDE], values: [0.0; WIDE], left: 0, signed }
     }
 
     #[inline(always)]
-    fn take(&mut self, words: &mut Words) -> (f64, u32) {
+    fn take(&mut self, words: &mut Words) -> (f64, f32) {
         if self.left == 0 {
-            let drawn = words.draw();
-            for l in 0..WIDE {
-                self.gaps[l] = -ln((f64::from(drawn[l] as i32) + (SPAN + 0.5)) * (0.5 / SPAN));
-            }
-            self.words = words.draw();
-            self.left = WIDE;
+            self.refill(words);
         }
         self.left -= 1;
-        (self.gaps[self.left], self.words[self.left])
+        (self.gaps[self.left], self.values[self.left])
+    }
+
+    #[inline(always)]
+    fn refill(&mut self, words: &mut Words) {
+        let (mut gaps, mut values) = ([0.0; WIDE], [0.0; WIDE]);
+        let drawn = words.draw();
+        for l in 0..WIDE {
+            gaps[l] = -ln((f64::from(drawn[l] as i32) + (SPAN + 0.5)) * (0.5 / SPAN));
+        }
+        let drawn = words.draw();
+        let signs = if self.signed { 1 } else { 0 };
+        for l in 0..WIDE {
+            let size = (drawn[l] >> 1) as i32 as f32 * (1.0 / SPAN) as f32;
+            values[l] = f32::from_bits(size.to_bits() | (drawn[l] & signs) << 31);
+        }
+        (self.gaps, self.values, self.left) = (gaps, values, WIDE);
     }
 }
 
@@ -393,6 +432,79 @@ mod tests {
         assert!(cov.iter().flatten().all(|c| c.abs() < limit), "{cov:?}");
         let again = (Words::new(&Rng::new(1)).draw(), Words::new(&Rng::new(1)).draw());
         assert_eq!(again.0, again.1);
+    }
+
+    /// How often and how much each variable is on in a batch must say nothing about other variables, about the batch
+    /// that follows, or about another instance: over steps, features and instances all is drawn afresh.
+    #[test]
+    fn features_steps_and_instances_are_uncorrelated() {
+        const BATCHES: usize = 3000;
+        for density in [[0.02, 0.02, 0.02, 0.02], [0.3, 0.7, 1.0, 0.3], [0.3, 0.02, 0.5, 0.02]] {
+            let batches = |rng: &Rng| {
+                let (mut law, mut x) = (SparseUniform::new(&density, false, rng), Lanes::zeros(4, 3));
+                let mut sums = vec![Vec::with_capacity(BATCHES); 4];
+                for _ in 0..BATCHES {
+                    let (_, written) = law.fill(48, &mut x);
+                    let sum = |v: usize| (0..written).map(|r| f64::from(x.value(v, r))).sum::<f64>();
+                    sums.iter_mut().enumerate().for_each(|(v, sums)| sums.push(sum(v)));
+                }
+                sums
+            };
+            let rng = Rng::new(5).fork("steps");
+            let (a, b) = (batches(&rng.fork_index(0)), batches(&rng.fork_index(1)));
+            for v in 0..4 {
+                let pairs = (0..v).map(|u| (&a[u][..], &a[v][..])).chain([
+                    (&a[v][1..], &a[v][..BATCHES - 1]),
+                    (&a[v][2..], &a[v][..BATCHES - 2]),
+                    (&a[v][..], &b[v][..]),
+                    (&a[v][1..], &b[v][..BATCHES - 1]),
+                ]);
+                for (k, (x, y)) in pairs.enumerate() {
+                    let r = correlation(x, y);
+                    assert!(r.abs() < 4.5 / (BATCHES as f64).sqrt(), "pair {k} of variable {v} at {density:?}: {r}");
+                }
+            }
+        }
+    }
+
+    fn correlation(x: &[f64], y: &[f64]) -> f64 {
+        let mean = |x: &[f64]| x.iter().sum::<f64>() / x.len() as f64;
+        let (mx, my) = (mean(x), mean(y));
+        let cov =
+            |a: &[f64], ma: f64, b: &[f64], mb: f64| a.iter().zip(b).map(|(a, b)| (a - ma) * (b - mb)).sum::<f64>();
+        cov(x, mx, y, my) / (cov(x, mx, x, mx) * cov(y, my, y, my)).sqrt()
+    }
+
+    /// χ² of the rows between two values against the geometric law, across the borders of what is drawn at once.
+    #[test]
+    fn gaps_are_geometric() {
+        let p = 0.03;
+        // The dense variable keeps rows where they are.
+        let (mut law, mut x) = (SparseUniform::new(&[p, 0.5], false, &Rng::new(6)), Lanes::zeros(2, 4));
+        let (mut gaps, mut since, mut total) = ([0.0f64; 100], 0, 0.0);
+        for _ in 0..40_000 {
+            assert_eq!(law.fill(50, &mut x), (50, 50));
+            for row in 0..50 {
+                since += 1;
+                if x.value(0, row) != 0.0 {
+                    gaps[(since - 1).min(99)] += 1.0;
+                    (since, total) = (0, total + 1.0);
+                }
+            }
+        }
+        let left = |k: i32| total * (1.0f64 - p).powi(k);
+        let want = |k: usize| if k == 99 { left(99) } else { left(k as i32) - left(k as i32 + 1) };
+        let chi2: f64 = gaps.iter().enumerate().map(|(k, n)| (n - want(k)).powi(2) / want(k)).sum();
+        assert!(chi2 < 159.0, "χ² of {chi2} (99.99th percentile of 99 cells: 159)");
+    }
+
+    #[test]
+    fn the_logarithm_is_that_of_the_library() {
+        let mut rng = Rng::new(7);
+        for k in 0..100_000 {
+            let x = if k < 1000 { (f64::from(k) + 0.5) / 4294967296.0 } else { f64::from(rng.uniform()) + 1e-10 };
+            assert!((ln(x) - x.ln()).abs() <= 4e-16 * x.ln().abs().max(1.0), "ln {x}: {} for {}", ln(x), x.ln());
+        }
     }
 
     /// The published test vector of xoshiro128++ 1.0: from state 1, 2, 3, 4 come 641, 1573767, …

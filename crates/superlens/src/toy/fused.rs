@@ -20,7 +20,7 @@ const IN_CACHE: usize = 6 << 10;
 const LOOK: u64 = 50;
 /// Active inputs that the loss on fresh rows is averaged over, and rows at most and at least.
 const FRESH_ACTIVE: f64 = 1e6;
-const FRESH_ROWS: (f64, f64) = (100_000.0, 20_000_000.0);
+const FRESH_ROWS: (f64, f64) = (16_384.0, 20_000_000.0);
 
 /// What all instances share. The loss of a row is the mean over features of `importance · error²`.
 #[derive(Clone, Debug, PartialEq)]
