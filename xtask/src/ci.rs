@@ -26,6 +26,8 @@ const STEPS: &[Step] = &[
     },
     // The README's own test command, as it stands there: unit, integration and doc tests.
     Step { name: "tests", run: |root| cargo(root, &["test", "--workspace", "--release"]) },
+    // Every quick experiment: the claims of the literature that our toys must meet.
+    Step { name: "experiments", run: crate::gallery::check },
     Step { name: "documentation", run: documentation },
     Step { name: "dependencies", run: dependencies },
 ];

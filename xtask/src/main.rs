@@ -4,6 +4,8 @@ mod ci;
 mod gallery;
 mod tidy;
 
+use gallery::Which;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -12,7 +14,8 @@ Usage: cargo xtask <chore>
 
   ci      Everything a change must pass: format, tidy, lints, tests, documentation, dependencies.
   tidy    The rules of ARCHITECTURE.md that a program can check. Quick; changes nothing.
-  gallery Runs the experiments and writes docs/gallery.md; with --all the slow ones too.
+  gallery Runs the quick experiments and writes docs/gallery.md. --all runs those of minutes too, --long all there are;
+          --resume leaves alone what this binary has run before. --check only says which claims are missed.
   help    This page, and the rules that tidy knows.
 ";
 
@@ -20,8 +23,15 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["ci"] => ci::run(&workspace_root()),
-        ["gallery"] => gallery::run(&workspace_root(), false),
-        ["gallery", "--all"] => gallery::run(&workspace_root(), true),
+        ["gallery", "--check"] => gallery::check(&workspace_root()),
+        ["gallery", ref flags @ ..] if flags.iter().all(|f| ["--all", "--long", "--resume"].contains(f)) => {
+            let which = match (flags.contains(&"--long"), flags.contains(&"--all")) {
+                (true, _) => Which::Long,
+                (_, true) => Which::Minutes,
+                _ => Which::Seconds,
+            };
+            gallery::run(&workspace_root(), which, flags.contains(&"--resume"))
+        }
         ["tidy"] => tidy::run(&workspace_root()),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}\n{}", tidy::help());

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use superlens::diagnose::Basis;
+use superlens::toy::lab::TOYS;
 
 /// Why are the neurons of a layer polysemantic?
 ///
@@ -98,12 +99,16 @@ pub struct Diagnose {
 
 /// Train a toy model whose features are known, and print what it learned beside what theory says
 ///
-/// NAME is a toy, or "list" to see them all.
+/// NAME is a toy, or "list" to see them all. "superlens toy NAME --help" shows the settings of one.
 #[derive(Args, Debug)]
-#[command(after_help = toys())]
+#[command(disable_help_flag = true, after_help = toys())]
 pub struct Toy {
     /// The toy, or "list"
-    pub name: String,
+    #[arg(required_unless_present = "help")]
+    pub name: Option<String>,
+    /// Print help: with NAME the settings of that toy and the keys of its JSON
+    #[arg(short, long)]
+    pub help: bool,
     /// Change a setting; may be given many times
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
@@ -118,7 +123,7 @@ pub struct Toy {
 /// Run an experiment and judge what it must show
 ///
 /// FILE is a TOML file like those in experiments/: a toy with its settings, and claims with the range in which the median
-/// over the seeds must lie. The exit code is 0 if all claims are met, else 1.
+/// over the seeds must lie. The exit code is 0 if all claims are met, but for those that the file says are not, else 1.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -132,26 +137,34 @@ pub struct Run {
     pub out: Option<PathBuf>,
 }
 
-/// Examples, and the settings and the JSON of every toy.
+/// Examples, and a line on every toy.
 fn toys() -> String {
     let mut help = String::from(
         "Examples:
   superlens toy list
+  superlens toy relu_output --help
   superlens toy relu_output --out runs/superposition
   superlens toy relu_output --set n_features=20 --set d_hidden=5 --set importance=0.7 --instances 8
   superlens toy relu_output --set density=0.05 --set restarts=8 --instances 1 --json
 
 --json prints {model, seconds, instance_steps_per_s, instances: [{density, seed, loss, n_represented,
-feature_dimensionality, W, b, …}]}; loss is the mean over batch and features on fresh rows.
+feature_dimensionality, W, b, …}]}; loss is the mean over batch and features on fresh rows. Each toy has keys of its
+own: see its help.
+
+Toys:
 ",
     );
-    for toy in superlens::toy::lab::TOYS {
-        help.push_str(&format!("\n{}: {}\n  {}\n", toy.name, toy.about, toy.keys));
-        for s in toy.settings {
-            help.push_str(&format!("    {}={}  {}\n", s.key, s.default, s.says));
-        }
-    }
+    let widest = TOYS.iter().map(|toy| toy.name.len()).max().unwrap_or(0);
+    TOYS.iter().for_each(|toy| help.push_str(&format!("  {:widest$}  {}\n", toy.name, toy.about)));
     help
+}
+
+/// The long help of a subcommand, as clap prints it.
+pub fn command_help(name: &str) -> String {
+    let mut cli = Cli::command();
+    cli.build();
+    let help = cli.find_subcommand_mut(name).map(|command| command.render_long_help().to_string());
+    help.unwrap_or_else(|| panic!("no command called {name}"))
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -186,7 +199,6 @@ impl BasisArg {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {

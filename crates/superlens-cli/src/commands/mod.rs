@@ -6,6 +6,7 @@ pub mod run;
 mod summary;
 mod table;
 pub mod toy;
+mod toy_help;
 
 use superlens::diagnose::{Mechanism, Verdict};
 use superlens::report::{InputFile, Settings};

@@ -10,21 +10,28 @@ use superlens::report::{self, RunFolder, Source};
 use superlens::toy::lab::{self, Lab, Outcome, Settings, TOYS, ToyError};
 use superlens_tensor::Rng;
 
+use super::toy_help::toy_help;
 use super::{settings, table};
-use crate::args::{Global, Toy};
+use crate::args::{Global, Toy, command_help};
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::progress::Progress;
 
 pub fn run(args: &Toy, global: Global) -> Result<(), Failure> {
-    if args.name == "list" {
+    let name = args.name.as_deref().unwrap_or_default();
+    if args.help {
+        return help(name);
+    }
+    if name == "list" {
         return list(args, global);
     }
     let start = Instant::now();
-    let toy = lab::Toy::find(&args.name).map_err(|e| Failure::Input(format!("{e}; see superlens toy list")))?;
+    let toy = lab::Toy::find(name).map_err(|e| Failure::Input(format!("{e}; see superlens toy list")))?;
     let given = Settings::parse(toy.name, toy.settings, &args.set).map_err(Failure::input)?;
-    let run =
-        args.out.as_deref().map(|out| interrupt::create_run(out, settings(global, Vec::new(), config(args, &given))));
+    let run = args
+        .out
+        .as_deref()
+        .map(|out| interrupt::create_run(out, settings(global, Vec::new(), config(toy, args, &given))));
     let run = run.transpose().map_err(Failure::input)?;
     let outcome = train(toy, &given, args, global)?;
     if let Some(run) = run {
@@ -53,6 +60,17 @@ pub fn run(args: &Toy, global: Global) -> Result<(), Failure> {
     Ok(out.flush()?)
 }
 
+/// The help of the toy called `name`, or of the command where there is none.
+fn help(name: &str) -> Result<(), Failure> {
+    let text = match lab::Toy::find(name) {
+        Ok(toy) => toy_help(toy),
+        Err(_) if name.is_empty() || name == "list" => command_help("toy"),
+        Err(e) => return Err(Failure::Input(format!("{e}; see superlens toy list"))),
+    };
+    io::stdout().lock().write_all(text.as_bytes())?;
+    Ok(())
+}
+
 /// The toys, one line each and where it comes from.
 fn list(args: &Toy, global: Global) -> Result<(), Failure> {
     if !args.set.is_empty() || args.out.is_some() {
@@ -70,15 +88,15 @@ fn list(args: &Toy, global: Global) -> Result<(), Failure> {
             writeln!(out, "{:widest$}  {}", toy.name, toy.about)?;
             writeln!(out, "{:widest$}  {}", "", toy.source)?;
         }
-        writeln!(out, "\nsuperlens toy --help lists the settings of each.")?;
+        writeln!(out, "\nsuperlens toy NAME --help lists the settings of each.")?;
     }
     Ok(out.flush()?)
 }
 
-fn config(args: &Toy, given: &Settings) -> toml::Table {
+fn config(toy: &lab::Toy, args: &Toy, given: &Settings) -> toml::Table {
     let mut config = toml::Table::new();
     config.insert("command".into(), "toy".into());
-    config.insert("toy".into(), args.name.clone().into());
+    config.insert("toy".into(), toy.name.into());
     config.insert("instances".into(), i64::from(args.instances).into());
     let set = given.all().map(|(key, value)| (key.to_string(), toml::Value::String(value.to_string()))).collect();
     config.insert("set".into(), toml::Value::Table(set));

@@ -25,10 +25,23 @@ pub struct Experiment {
     pub seeds: u64,
     #[serde(default)]
     pub set: BTreeMap<String, toml::Value>,
-    /// Whether it takes more than a minute on two cores: run by `--all` only.
+    /// How long it takes on two cores.
     #[serde(default)]
-    pub slow: bool,
+    pub takes: Takes,
     pub expect: Vec<Expect>,
+}
+
+/// How long an experiment takes on two cores, and so when it is run.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Takes {
+    /// Under a minute: with every change.
+    #[default]
+    Seconds,
+    /// With the gallery.
+    Minutes,
+    /// When somebody asks for it.
+    Long,
 }
 
 fn one() -> usize {
@@ -59,6 +72,8 @@ pub struct Expect {
     pub low: f64,
     #[serde(default = "highest")]
     pub high: f64,
+    /// Known not to be met, and why: it stays in the table as missed, and fails no run.
+    pub miss: Option<String>,
 }
 
 fn lowest() -> f64 {
@@ -112,6 +127,15 @@ pub struct Judged {
     pub median: f64,
     /// Whether the median lies in the range; `None` where it is only reported.
     pub met: Option<bool>,
+    /// Why it is known not to be met.
+    pub miss: Option<String>,
+}
+
+impl Judged {
+    /// Whether it is missed though nothing says that it would be.
+    pub fn surprises(&self) -> bool {
+        self.met == Some(false) && self.miss.is_none()
+    }
 }
 
 /// Why an experiment can't be run.
@@ -208,6 +232,7 @@ impl Expect {
             claim: self.claim.clone(),
             provenance: self.provenance,
             value: self.value.clone(),
+            miss: self.miss.clone(),
             low: finite(self.low),
             high: finite(self.high),
             median,
@@ -293,6 +318,11 @@ high = 0.0
         assert_eq!((judged[0].met, judged[1].met), (Some(true), Some(false)), "{judged:?}");
         assert_eq!(judged[0].seeds.len(), 3);
         assert!(judged[0].median == median(&judged[0].seeds));
+        assert!(judged[1].surprises() && !judged[0].surprises());
+        let known = TEXT.replace("high = 0.0\n", "high = 0.0\nmiss = \"no loss is zero\"\nlow = -1\n");
+        let known = Experiment::parse("pair.toml", &known.replace("steps = 1500", "steps = 2")).unwrap();
+        let judged = known.run(&|_, _| ControlFlow::Continue(())).unwrap();
+        assert!(judged[1].met == Some(false) && !judged[1].surprises());
     }
 
     #[test]

@@ -143,7 +143,10 @@ pub fn train(
     let all: Vec<Vec<f64>> = density.iter().flat_map(|d| vec![d.clone(); restarts]).collect();
     let start = Instant::now();
     let mut trained = plan
-        .train(&all, &lab.rng.fork("instances"), &|share| (lab.watch)(share, "training"))
+        .train(&all, &lab.rng.fork("instances"), &|share| {
+            let rate = share * (plan.steps * all.len() as u64) as f64 / start.elapsed().as_secs_f64().max(1e-9);
+            (lab.watch)(share, &format!("training, {} steps a second", short(rate)))
+        })
         .ok_or(ToyError::Stopped)?
         .into_iter();
     outcome.training += start.elapsed();
