@@ -9,3 +9,4 @@ pub mod random;
 pub mod sparse;
 pub mod tied;
 pub mod topk;
+pub mod words;
