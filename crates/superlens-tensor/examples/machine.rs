@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::time::Instant;
 use superlens_tensor::Rng;
 use superlens_tensor::kernels::lanes::{GROUP, Lanes};
-use superlens_tensor::kernels::random::SparseUniform;
+use superlens_tensor::kernels::random::{SparseUniform, Words};
 
 /// Vectors that are multiplied and added independently of one another, so that no multiplier waits.
 const CHAINS: usize = 12;
@@ -59,10 +59,10 @@ fn main() {
     let groups = if n > 20 { 16 } else { 64 };
     for p in densities.into_iter().filter(|p| *p > 0.0 && *p <= 1.0) {
         let mut x = Lanes::zeros(n, groups);
-        let mut law = SparseUniform::new(&vec![p; n], false, &Rng::new(0));
+        let (mut law, mut words) = (SparseUniform::new(&vec![p; n], false), Words::new(&Rng::new(0)));
         let rows = best(|| {
             let batches = 1 + 200_000 / (n * groups);
-            (0..batches).for_each(|_| assert_eq!(law.fill(groups * GROUP, &mut x).0, groups * GROUP));
+            (0..batches).for_each(|_| assert_eq!(law.fill(&mut words, groups * GROUP, &mut x).0, groups * GROUP));
             batches * groups * GROUP
         });
         println!("inputs {n} {p} {:.4}", 1e6 * 1024.0 / rows);

@@ -69,13 +69,14 @@ fn random(c: &mut Criterion) {
     let mut words = Words::new(&Rng::new(0));
     group.throughput(Throughput::Elements(1024 * WIDE as u64));
     group.bench_function("words", |b| {
-        b.iter(|| (0..1024).fold(0, |sum: u32, _| words.draw().iter().fold(sum, |s, w| s ^ w)))
+        b.iter(|| (0..1024).fold(0, |sum: u32, _| words.draw_wide().iter().fold(sum, |s, w| s ^ w)))
     });
     for p in DENSITIES {
-        let mut law = SparseUniform::new(&[p; 20], false, &Rng::new(0));
+        let mut law = SparseUniform::new(&[p; 20], false);
         let mut x = Lanes::zeros(20, GROUPS);
         group.throughput(Throughput::Elements((20 * GROUPS * GROUP) as u64));
-        group.bench_function(BenchmarkId::new("inputs", p), |b| b.iter(|| law.fill(GROUPS * GROUP, &mut x)));
+        group
+            .bench_function(BenchmarkId::new("inputs", p), |b| b.iter(|| law.fill(&mut words, GROUPS * GROUP, &mut x)));
     }
 }
 
@@ -89,7 +90,7 @@ fn kernels(c: &mut Criterion) {
         let mut wt = vec![0.0; n * m];
         transpose(&w, m, &mut wt);
         let mut x = Lanes::zeros(n, GROUPS);
-        SparseUniform::new(&vec![1.0; n], false, &Rng::new(1)).fill(GROUPS * GROUP, &mut x);
+        SparseUniform::new(&vec![1.0; n], false).fill(&mut Words::new(&Rng::new(1)), GROUPS * GROUP, &mut x);
         let mut h = Lanes::zeros(m, GROUPS);
         let (mut dw, mut db) = (vec![0.0; n * m], vec![0.0; n]);
         let name = format!("n{n}_m{m}");

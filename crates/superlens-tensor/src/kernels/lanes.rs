@@ -72,7 +72,7 @@ impl Lanes {
         &self.data[v * self.stride + g].0
     }
 
-    /// The same to write; [`end_at`](Self::end_at) or [`set_on`](Self::set_on) must then say which groups are on.
+    /// The same to write; call [`mark`](Self::mark) for groups that are no longer zero throughout.
     #[inline(always)]
     pub fn group_mut(&mut self, v: usize, g: usize) -> &mut [f32; GROUP] {
         &mut self.data[v * self.stride + g].0
@@ -99,6 +99,11 @@ impl Lanes {
     pub fn set(&mut self, v: usize, row: usize, value: f32) {
         self.group_mut(v, row / GROUP)[row % GROUP] = value;
         self.on[v] |= 1 << (row / GROUP);
+    }
+
+    #[inline(always)]
+    pub fn mark(&mut self, v: usize, g: usize) {
+        self.on[v] |= 1 << g;
     }
 
     /// Says which groups of variable `v` are not zero throughout; those left out must hold zeros.
@@ -133,6 +138,12 @@ impl Lanes {
             on |= 1 << (row as usize / GROUP);
         }
         self.on[v] = on;
+    }
+
+    /// Back to zeros, at the cost of what is not zero.
+    pub fn clear(&mut self) {
+        (0..self.vars).for_each(|v| self.zero(v, self.on[v]));
+        self.on.fill(0);
     }
 
     #[inline(always)]
@@ -441,8 +452,10 @@ mod tests {
         x.scatter(0, [(3, 1.0), (90, 2.0)].into_iter());
         (0..2).for_each(|g| x.group_mut(1, g).fill(5.0));
         x.end_at(1, 20);
-        let rows = |v: usize| (0..96).filter(|&r| x.value(v, r) != 0.0).collect::<Vec<_>>();
-        assert_eq!((rows(0), x.on(0)), (vec![3, 90], 0b100001));
-        assert_eq!((rows(1), x.on(1)), ((0..20).collect(), 0b11));
+        let rows = |x: &Lanes, v: usize| (0..96).filter(|&r| x.value(v, r) != 0.0).collect::<Vec<_>>();
+        assert_eq!((rows(&x, 0), x.on(0)), (vec![3, 90], 0b100001));
+        assert_eq!((rows(&x, 1), x.on(1)), ((0..20).collect(), 0b11));
+        x.clear();
+        assert!(x.rows().all(|(row, on)| on == 0 && row.iter().all(|group| group.0 == [0.0; GROUP])));
     }
 }

@@ -1,8 +1,9 @@
 //! Sparse uniform rows, drawn afresh.
 
 use super::lanes::{GROUP, Lanes, MAX_GROUPS};
-use super::words::{WIDE, Words};
-use crate::Rng;
+use super::words::WIDE;
+pub use super::words::Words;
+
 use pulp::{Simd, WithSimd};
 
 /// Two to the 31st.
@@ -18,8 +19,8 @@ enum Law {
     /// A word a row: on where its upper 31 bits are at most `last`, which then give the value by `scale`.
     Each { last: i32, scale: f32 },
     /// The rows between two values: an exponential variate times `mean`, rounded down, is geometric. `next` is the row
-    /// of the next value, counted from the first row that was not drawn yet.
-    Gaps { mean: f64, next: u64 },
+    /// of the next value, counted from the first row that was not drawn yet, and unknown before the first draw.
+    Gaps { mean: f64, next: Option<u64> },
 }
 
 /// Rows of independent sparse uniform variables, drawn afresh from a stream of their own. Where many rows are zero
@@ -30,7 +31,6 @@ pub struct SparseUniform {
     laws: Vec<Law>,
     signed: bool,
     packed: bool,
-    words: Words,
     spare: Spare,
     /// Of the variables that are drawn by gaps: row and value of all that are on, where each variable's end, and which
     /// rows they are in.
@@ -40,30 +40,23 @@ pub struct SparseUniform {
 }
 
 impl SparseUniform {
-    /// One density a variable, each in `(0, 1]`; with `signed` values are uniform in `(−1, 1)`. Draws depend on the path
-    /// of `rng` alone. Panics outside.
-    pub fn new(density: &[f64], signed: bool, rng: &Rng) -> Self {
-        let mut words = Words::new(rng);
-        let mut spare = Spare::new(signed);
-        let mut law = |&p: &f64| {
+    /// One density a variable, each in `(0, 1]`; with `signed` values are uniform in `(−1, 1)`. Panics outside.
+    pub fn new(density: &[f64], signed: bool) -> Self {
+        let law = |&p: &f64| {
             assert!(p > 0.0 && p <= 1.0, "a density of {p}, outside (0, 1]");
-            if p < RARE {
-                let mean = -1.0 / (-p).ln_1p();
-                return Law::Gaps { mean, next: whole(spare.take(&mut words).0 * mean) };
-            }
             let steps = (p * SPAN).round();
-            Law::Each { last: (steps - 1.0) as i32, scale: (1.0 / steps) as f32 }
+            match p < RARE {
+                true => Law::Gaps { mean: -1.0 / (-p).ln_1p(), next: None },
+                false => Law::Each { last: (steps - 1.0) as i32, scale: (1.0 / steps) as f32 },
+            }
         };
-        let laws: Vec<Law> = density.iter().map(&mut law).collect();
         let empty: f64 = density.iter().map(|p| 1.0 - p).product();
-        let rare = density.iter().all(|p| *p < RARE);
         SparseUniform {
             density: density.to_vec(),
-            laws,
+            laws: density.iter().map(law).collect(),
             signed,
-            packed: rare && empty >= WORTH_PACKING,
-            words,
-            spare,
+            packed: empty >= WORTH_PACKING && density.iter().all(|p| *p < RARE),
+            spare: Spare::new(signed),
             found: Vec::new(),
             ends: vec![0; density.len()],
             seen: Rows::default(),
@@ -83,26 +76,26 @@ impl SparseUniform {
     ///
     /// Returns how many rows were drawn and how many of them were written, at the front of `x`; the others are zero
     /// throughout.
-    pub fn fill(&mut self, left: usize, x: &mut Lanes) -> (usize, usize) {
+    pub fn fill(&mut self, words: &mut Words, left: usize, x: &mut Lanes) -> (usize, usize) {
         assert_eq!(self.vars(), x.vars(), "variables drawn and room for them");
-        pulp::Arch::new().dispatch(Fill { law: self, left, x })
+        pulp::Arch::new().dispatch(Fill { law: self, words, left, x })
     }
 
     #[inline(always)]
-    fn fill_here(&mut self, left: usize, x: &mut Lanes) -> (usize, usize) {
+    fn fill_here(&mut self, words: &mut Words, left: usize, x: &mut Lanes) -> (usize, usize) {
         let rows = left.min(x.groups() * GROUP);
         // A copy of its own can stay in registers.
-        let mut words = self.words.clone();
+        let mut own = words.clone();
         for (v, law) in self.laws.iter().enumerate() {
             if let Law::Each { last, scale } = *law {
                 match self.signed {
-                    true => each_row::<true>(&mut words, last, scale, rows, v, x),
-                    false => each_row::<false>(&mut words, last, scale, rows, v, x),
+                    true => each_row::<true>(&mut own, last, scale, rows, v, x),
+                    false => each_row::<false>(&mut own, last, scale, rows, v, x),
                 }
             }
         }
-        self.words = words;
-        self.draw_gaps(rows);
+        self.draw_gaps(&mut own, rows);
+        *words = own;
         let written = if self.packed { self.seen.count() } else { rows };
         let mut start = 0;
         for (v, &end) in self.ends.iter().enumerate() {
@@ -121,7 +114,7 @@ impl SparseUniform {
 
     /// Finds what is on among the next `rows` rows of all variables that are drawn by gaps.
     #[inline(always)]
-    fn draw_gaps(&mut self, rows: usize) {
+    fn draw_gaps(&mut self, words: &mut Words, rows: usize) {
         self.seen = Rows::default();
         let mut at = 0;
         for (law, end) in self.laws.iter_mut().zip(&mut self.ends) {
@@ -129,15 +122,15 @@ impl SparseUniform {
                 if self.found.len() < at + rows {
                     self.found.resize(at + rows, (0, 0.0));
                 }
-                let mut row = *next;
+                let mut row = next.unwrap_or_else(|| whole(self.spare.take(words).0 * *mean));
                 while row < rows as u64 {
-                    let (gap, value) = self.spare.take(&mut self.words);
+                    let (gap, value) = self.spare.take(words);
                     self.found[at] = (row as u32, value);
                     self.seen.add(row as u32);
                     at += 1;
                     row += 1 + whole(gap * *mean);
                 }
-                *next = row - rows as u64;
+                *next = Some(row - rows as u64);
             }
             *end = at;
         }
@@ -191,7 +184,7 @@ fn each_row<const SIGNED: bool>(words: &mut Words, last: i32, scale: f32, rows: 
     let groups = rows.div_ceil(GROUP);
     for g in (0..groups).step_by(2) {
         let mut values = [0.0f32; WIDE];
-        let drawn = words.draw();
+        let drawn = words.draw_wide();
         for l in 0..WIDE {
             // As signed words, which SIMD units can compare and convert.
             let bits = (drawn[l] >> 1) as i32;
@@ -232,11 +225,11 @@ impl Spare {
     #[inline(always)]
     fn refill(&mut self, words: &mut Words) {
         let (mut gaps, mut values) = ([0.0; WIDE], [0.0; WIDE]);
-        let drawn = words.draw();
+        let drawn = words.draw_wide();
         for l in 0..WIDE {
             gaps[l] = -ln((f64::from(drawn[l] as i32) + (SPAN + 0.5)) * (0.5 / SPAN));
         }
-        let drawn = words.draw();
+        let drawn = words.draw_wide();
         let signs = if self.signed { 1 } else { 0 };
         for l in 0..WIDE {
             let size = (drawn[l] >> 1) as i32 as f32 * (1.0 / SPAN) as f32;
@@ -267,6 +260,7 @@ fn ln(x: f64) -> f64 {
 /// The call to [`SparseUniform::fill`], to be compiled for the CPU that it runs on.
 struct Fill<'a> {
     law: &'a mut SparseUniform,
+    words: &'a mut Words,
     left: usize,
     x: &'a mut Lanes,
 }
@@ -276,23 +270,24 @@ impl WithSimd for Fill<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> (usize, usize) {
-        self.law.fill_here(self.left, self.x)
+        self.law.fill_here(self.words, self.left, self.x)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Rng;
 
     /// All rows of `batches` batches, those that are zero throughout left out, and how many rows there were.
     fn draw(density: &[f64], signed: bool, batches: usize, rng: &Rng) -> (Vec<Vec<f32>>, usize) {
-        let mut law = SparseUniform::new(density, signed, rng);
+        let (mut law, mut words) = (SparseUniform::new(density, signed), Words::new(rng));
         let mut x = Lanes::zeros(density.len(), 7);
         let (mut rows, mut total) = (Vec::new(), 0);
         for _ in 0..batches {
             let mut left = 1000;
             while left > 0 {
-                let (drawn, written) = law.fill(left, &mut x);
+                let (drawn, written) = law.fill(&mut words, left, &mut x);
                 assert!(drawn > 0 && written <= drawn && written <= 7 * GROUP);
                 rows.extend((0..written).map(|r| (0..density.len()).map(|v| x.value(v, r)).collect::<Vec<f32>>()));
                 left -= drawn;
@@ -378,10 +373,11 @@ mod tests {
         const BATCHES: usize = 3000;
         for density in [[0.02, 0.02, 0.02, 0.02], [0.3, 0.7, 1.0, 0.3], [0.3, 0.02, 0.5, 0.02]] {
             let batches = |rng: &Rng| {
-                let (mut law, mut x) = (SparseUniform::new(&density, false, rng), Lanes::zeros(4, 3));
+                let (mut law, mut words) = (SparseUniform::new(&density, false), Words::new(rng));
+                let mut x = Lanes::zeros(4, 3);
                 let mut sums = vec![Vec::with_capacity(BATCHES); 4];
                 for _ in 0..BATCHES {
-                    let (_, written) = law.fill(48, &mut x);
+                    let (_, written) = law.fill(&mut words, 48, &mut x);
                     let sum = |v: usize| (0..written).map(|r| f64::from(x.value(v, r))).sum::<f64>();
                     sums.iter_mut().enumerate().for_each(|(v, sums)| sums.push(sum(v)));
                 }
@@ -417,10 +413,11 @@ mod tests {
     fn gaps_are_geometric() {
         let p = 0.03;
         // The dense variable keeps rows where they are.
-        let (mut law, mut x) = (SparseUniform::new(&[p, 0.5], false, &Rng::new(6)), Lanes::zeros(2, 4));
+        let (mut law, mut words) = (SparseUniform::new(&[p, 0.5], false), Words::new(&Rng::new(6)));
+        let mut x = Lanes::zeros(2, 4);
         let (mut gaps, mut since, mut total) = ([0.0f64; 100], 0, 0.0);
         for _ in 0..40_000 {
-            assert_eq!(law.fill(50, &mut x), (50, 50));
+            assert_eq!(law.fill(&mut words, 50, &mut x), (50, 50));
             for row in 0..50 {
                 since += 1;
                 if x.value(0, row) != 0.0 {

@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use superlens_tensor::kernels::adam::{AdamStep, adam_step_here};
 use superlens_tensor::kernels::lanes::{GROUP, Lanes, MAX_GROUPS};
-use superlens_tensor::kernels::random::SparseUniform;
+use superlens_tensor::kernels::random::{SparseUniform, Words};
 use superlens_tensor::kernels::tied::{Response, Room, Tied, transpose};
 use superlens_tensor::optim::{AdamConfig, Optimiser, Schedule, SgdConfig};
 use superlens_tensor::{Mat, Rng};
@@ -97,8 +97,9 @@ impl Plan {
 /// An instance in training.
 struct Instance<'a> {
     plan: &'a Plan,
-    batches: SparseUniform,
-    fresh: SparseUniform,
+    law: SparseUniform,
+    words: Words,
+    fresh: Words,
     x: Lanes,
     room: Room,
     /// Weights and then biases; gradient and moments alike.
@@ -121,8 +122,9 @@ impl<'a> Instance<'a> {
         let groups = (IN_CACHE / (m * GROUP)).clamp(16, MAX_GROUPS).min(plan.batch.div_ceil(GROUP) + 1);
         let zeros = vec![0.0; params.len()];
         Instance {
-            batches: SparseUniform::new(density, plan.signed, &rng.fork("batches")),
-            fresh: SparseUniform::new(density, plan.signed, &rng.fork("fresh")),
+            law: SparseUniform::new(density, plan.signed),
+            words: Words::new(&rng.fork("batches")),
+            fresh: Words::new(&rng.fork("fresh")),
             x: Lanes::zeros(n, groups),
             room: Room::new(n, m, groups),
             grad: zeros.clone(),
@@ -181,10 +183,10 @@ impl<'a> Instance<'a> {
             hidden: self.plan.hidden,
             readout: self.plan.readout,
         };
-        let source = if fresh { &mut self.fresh } else { &mut self.batches };
+        let words = if fresh { &mut self.fresh } else { &mut self.words };
         let (mut loss, mut left, mut seen) = (0.0, rows, 0);
         while left > 0 {
-            let (drawn, written) = source.fill(left, &mut self.x);
+            let (drawn, written) = self.law.fill(words, left, &mut self.x);
             left -= drawn;
             let groups = written.div_ceil(GROUP);
             seen += groups * GROUP;
@@ -216,7 +218,7 @@ impl<'a> Instance<'a> {
 
     /// The loss on rows that no step has seen.
     fn fresh_loss(&mut self) -> f64 {
-        let active: f64 = self.fresh.mean_active();
+        let active: f64 = self.law.mean_active();
         let rows = (FRESH_ACTIVE / active).clamp(FRESH_ROWS.0, FRESH_ROWS.1);
         let parts = (rows / 16_384.0).ceil() as usize;
         (0..parts).map(|_| self.loss(16_384, true)).sum::<f64>() / parts as f64
