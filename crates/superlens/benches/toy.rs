@@ -7,7 +7,7 @@
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 use std::ops::ControlFlow;
-use superlens::toy::fused::Plan;
+use superlens::toy::fused::{Plan, xavier};
 use superlens::toy::lab::{Lab, Settings, TOYS};
 use superlens_tensor::Rng;
 use superlens_tensor::kernels::lanes::{GROUP, Lanes, mix, outer};
@@ -49,6 +49,7 @@ fn hundred_steps(c: &mut Criterion) {
                 hidden: Response::Linear,
                 readout: Response::Relu,
                 l1: 0.0,
+                init: xavier(n, m),
                 bias: true,
                 signed: false,
                 batch: 1024,

@@ -32,6 +32,8 @@ pub struct Plan {
     pub readout: Response,
     /// Weight of `Σ |h|` beside the summed squared errors of a row.
     pub l1: f64,
+    /// Standard deviation of the first weights.
+    pub init: f64,
     /// Whether there is a bias, which starts at zero; without, it stays there.
     pub bias: bool,
     /// Whether inputs are uniform in `(−1, 1)` instead of `[0, 1)`.
@@ -40,6 +42,11 @@ pub struct Plan {
     pub steps: u64,
     pub optimiser: Optimiser,
     pub schedule: Schedule,
+}
+
+/// Standard deviation of Xavier-normal weights (Glorot and Bengio 2010) of `[n_features, d_hidden]`.
+pub fn xavier(n_features: usize, d_hidden: usize) -> f64 {
+    (2.0 / (n_features + d_hidden) as f64).sqrt()
 }
 
 /// One instance after training.
@@ -116,8 +123,7 @@ impl<'a> Instance<'a> {
         let (n, m) = (plan.n_features(), plan.d_hidden);
         assert_eq!(n, density.len(), "densities for the features");
         let mut init = rng.fork("init");
-        // Xavier-normal weights and no bias, as the paper's notebook.
-        let scale = (2.0 / (n + m) as f32).sqrt();
+        let scale = plan.init as f32;
         let params: Vec<f32> = (0..n * m).map(|_| scale * init.normal()).chain(vec![0.0; n]).collect();
         let groups = (IN_CACHE / (m * GROUP)).clamp(16, MAX_GROUPS).min(plan.batch.div_ceil(GROUP) + 1);
         let zeros = vec![0.0; params.len()];
@@ -236,6 +242,7 @@ mod tests {
             hidden: Response::Linear,
             readout: Response::Relu,
             l1: 0.0,
+            init: xavier(n, m),
             bias: true,
             signed: false,
             batch: 256,

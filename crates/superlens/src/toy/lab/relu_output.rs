@@ -29,6 +29,7 @@ const SETTINGS: &[Setting] = &[
     tied::FEATURE_DENSITY,
     setting("readout", "relu", "relu, or linear"),
     setting("bias", "true", "whether there is one"),
+    tied::INIT,
     tied::STEPS,
     tied::BATCH,
     tied::OPTIMISER,
