@@ -120,7 +120,7 @@ impl Lanes {
     #[inline(always)]
     pub fn end_at(&mut self, v: usize, rows: usize) {
         let groups = rows.div_ceil(GROUP);
-        if rows % GROUP != 0 {
+        if !rows.is_multiple_of(GROUP) {
             self.group_mut(v, groups - 1)[rows % GROUP..].fill(0.0);
         }
         self.zero(v, self.on[v] & !first(groups));

@@ -375,7 +375,7 @@ mod tests {
             let batches = |rng: &Rng| {
                 let (mut law, mut words) = (SparseUniform::new(&density, false), Words::new(rng));
                 let mut x = Lanes::zeros(4, 3);
-                let mut sums = vec![Vec::with_capacity(BATCHES); 4];
+                let mut sums = vec![Vec::new(); 4];
                 for _ in 0..BATCHES {
                     let (_, written) = law.fill(&mut words, 48, &mut x);
                     let sum = |v: usize| (0..written).map(|r| f64::from(x.value(v, r))).sum::<f64>();
