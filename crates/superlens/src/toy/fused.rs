@@ -21,7 +21,7 @@ const IN_CACHE: usize = 6 << 10;
 const LOOK: u64 = 50;
 /// Active inputs that the loss on fresh rows is averaged over, and rows at most and at least.
 const FRESH_ACTIVE: f64 = 1e6;
-const FRESH_ROWS: (f64, f64) = (100_000.0, 20_000_000.0);
+const FRESH_ROWS: (f64, f64) = (16_384.0, 20_000_000.0);
 
 /// What all instances share. The loss of a row is the mean over features of `importance · error²`.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +33,8 @@ pub struct Plan {
     pub readout: Response,
     /// Weight of `Σ |h|` beside the summed squared errors of a row.
     pub l1: f64,
+    /// Standard deviation of the first weights.
+    pub init: f64,
     /// Whether there is a bias, which starts at zero; without, it stays there.
     pub bias: bool,
     /// Whether inputs are uniform in `(−1, 1)` instead of `[0, 1)`.
@@ -41,6 +43,11 @@ pub struct Plan {
     pub steps: u64,
     pub optimiser: Optimiser,
     pub schedule: Schedule,
+}
+
+/// Standard deviation of Xavier-normal weights (Glorot and Bengio 2010) of `[n_features, d_hidden]`.
+pub fn xavier(n_features: usize, d_hidden: usize) -> f64 {
+    (2.0 / (n_features + d_hidden) as f64).sqrt()
 }
 
 /// One instance after training.
@@ -132,8 +139,7 @@ impl<'a> Instance<'a> {
         let (n, m) = (plan.n_features(), plan.d_hidden);
         assert_eq!(n, law.n_features(), "densities for the features");
         let mut init = rng.fork("init");
-        // Xavier-normal weights and no bias, as the paper's notebook.
-        let scale = (2.0 / (n + m) as f32).sqrt();
+        let scale = plan.init as f32;
         let params: Vec<f32> = (0..n * m).map(|_| scale * init.normal()).chain(vec![0.0; n]).collect();
         let groups = (IN_CACHE / (m * GROUP)).clamp(16, MAX_GROUPS).min(plan.batch.div_ceil(GROUP) + 1);
         let zeros = vec![0.0; params.len()];
@@ -212,7 +218,6 @@ impl<'a> Instance<'a> {
         let words = if fresh { &mut self.fresh } else { &mut self.words };
         let (mut loss, mut left, mut seen) = (0.0, rows, 0);
         while left > 0 {
-            self.x.clear();
             let (drawn, written) = self.law.fill(words, left, &mut self.x);
             left -= drawn;
             let groups = written.div_ceil(GROUP);
@@ -263,6 +268,7 @@ mod tests {
             hidden: Response::Linear,
             readout: Response::Relu,
             l1: 0.0,
+            init: xavier(n, m),
             bias: true,
             signed: false,
             batch: 256,

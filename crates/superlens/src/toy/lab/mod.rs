@@ -49,19 +49,25 @@ pub use settings::{Setting, SettingError, Settings};
 pub const TOYS: &[Toy] = &[
     relu_output::TOY,
     phase::TOY,
+    snap::TOY,
+    dynamics::TOY,
+    k_gon::TOY,
+    interference::TOY,
+    adversarial::TOY,
     relu_hidden::TOY,
+    abs_value::TOY,
     boolean_and::TOY,
+    compressed_computation::TOY,
+    residual_mlp::TOY,
+    head_superposition::TOY,
+    readout::TOY,
+    stuck::TOY,
     incidental::TOY,
     sparsification::TOY,
     correlated::TOY,
     product::TOY,
     modular_addition::TOY,
     rotated::TOY,
-    abs_value::TOY,
-    compressed_computation::TOY,
-    residual_mlp::TOY,
-    head_superposition::TOY,
-    stuck::TOY,
     skip_trigram::TOY,
     polytope::TOY,
     circular::TOY,
@@ -69,12 +75,6 @@ pub const TOYS: &[Toy] = &[
     bit_extraction::TOY,
     one_neuron_resnet::TOY,
     memoriser::TOY,
-    snap::TOY,
-    k_gon::TOY,
-    dynamics::TOY,
-    interference::TOY,
-    adversarial::TOY,
-    readout::TOY,
 ];
 
 /// A toy as the command shows it.
@@ -106,6 +106,25 @@ impl Toy {
             let names: Vec<&str> = TOYS.iter().map(|toy| toy.name).collect();
             SettingError::new(format!("there is no toy called {name:?}; there are {}", names.join(", ")))
         })
+    }
+
+    /// Settings that make it quick, for tests and benches.
+    pub fn small(&self) -> Vec<String> {
+        let quick = [
+            "steps=20",
+            "batch=64",
+            "cells=3",
+            "starts=2",
+            "restarts=2",
+            "iterations=20",
+            "trials=5",
+            "ratios=4",
+            "rows=100",
+            "looks=5",
+            "with=steps=20",
+        ];
+        let has = |pair: &&str| self.settings.iter().any(|s| pair.split('=').next() == Some(s.key));
+        quick.iter().filter(|s| has(s)).map(|s| s.to_string()).collect()
     }
 }
 
@@ -305,7 +324,7 @@ mod tests {
     fn every_model_has_a_layer_and_its_truth() {
         for toy in TOYS {
             let Some(model) = toy.model else { continue };
-            let settings = Settings::parse(toy.name, toy.settings, &small(toy)).unwrap();
+            let settings = Settings::parse(toy.name, toy.settings, &toy.small()).unwrap();
             let model = model(&settings).unwrap();
             let stream = Rng::new(3);
             let made = make(model.as_ref(), &stream, &mut |_| ControlFlow::Continue(())).unwrap();
@@ -338,7 +357,7 @@ mod tests {
     #[test]
     fn every_toy_runs_with_its_defaults_made_small() {
         for toy in TOYS {
-            let settings = Settings::parse(toy.name, toy.settings, &small(toy)).unwrap();
+            let settings = Settings::parse(toy.name, toy.settings, &toy.small()).unwrap();
             let watch = |_: f64, _: &str| ControlFlow::Continue(());
             let lab = Lab { instances: 3, rng: Rng::new(0), watch: &watch };
             let outcome = (toy.run)(&settings, &lab).unwrap();
@@ -347,26 +366,6 @@ mod tests {
             assert!(outcome.table.len() > 1 && outcome.table.iter().all(|row| row.len() == columns));
             assert!(!outcome.says.is_empty() && outcome.instances.iter().all(|i| i.contains_key("loss")));
         }
-    }
-
-    /// Settings that make a toy quick.
-    fn small(toy: &Toy) -> Vec<String> {
-        let quick =
-            ["steps=20", "batch=64", "cells=3", "starts=2", "restarts=2", "iterations=20", "trials=5", "with=steps=20"];
-        let quick = [
-            "steps=20",
-            "batch=64",
-            "cells=3",
-            "starts=2",
-            "restarts=2",
-            "iterations=20",
-            "trials=5",
-            "ratios=4",
-            "rows=100",
-            "looks=5",
-        ];
-        let has = |pair: &&str| toy.settings.iter().any(|s| pair.split('=').next() == Some(s.key));
-        quick.iter().filter(|s| has(s)).map(|s| s.to_string()).collect()
     }
 
     #[test]

@@ -27,6 +27,7 @@ const SETTINGS: &[Setting] = &[
     tied::DENSITY,
     tied::FEATURE_DENSITY,
     setting("bias", "true", "whether the read-out has one; the neurons have none"),
+    tied::INIT,
     tied::STEPS,
     tied::BATCH,
     tied::OPTIMISER,

@@ -39,6 +39,7 @@ const SETTINGS: &[Setting] = &[
     setting("engine", "samples", "samples, or exact: L-BFGS on the integrated loss, up to 6 features with a relu"),
     setting("readout", "relu", "relu, or linear"),
     setting("bias", "true", "whether there is one"),
+    tied::INIT,
     tied::STEPS,
     tied::BATCH,
     tied::OPTIMISER,

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::toy::Truth;
 use crate::toy::exact::ExactLoss;
-use crate::toy::fused::{Plan, Trained};
+use crate::toy::fused::{Plan, Trained, xavier};
 use crate::toy::geometry::{
     REPRESENTED, cosines, dimensionality, dimensions_per_feature, gaps, n_represented, norms, superposition,
 };
@@ -52,6 +52,11 @@ pub const WEIGHT_DECAY: Setting = setting("weight_decay", "0.01", "decoupled wei
 pub const SCHEDULE: Setting =
     setting("schedule", "constant", "learning rate over the steps: constant, or cosine down to a hundredth");
 pub const RESTARTS: Setting = setting("restarts", "1", "models trained for each instance, of which the best is kept");
+pub const INIT: Setting = setting(
+    "init",
+    "xavier",
+    "first weights are normal with this standard deviation: xavier, stacked (what PyTorch's xavier_normal_ gives all instances in one tensor), or a number",
+);
 pub const L1: Setting = setting("l1", "0", "weight of the sum of |h| beside the squared errors of a row");
 
 pub const GROUPS: Setting = setting(
@@ -104,12 +109,14 @@ pub fn plan(
     if importance.iter().all(|&i| i == 0.0) {
         return Err(s.wrong("importance", "a weight above 0 for at least one feature"));
     }
+    let d_hidden = s.whole("d_hidden", 1..=MOST_HIDDEN)?;
     let plan = Plan {
-        d_hidden: s.whole("d_hidden", 1..=MOST_HIDDEN)?,
+        d_hidden,
         importance,
         hidden,
         readout,
         l1: s.real("l1", 0.0..=1e6)?,
+        init: init(s, instances, n, d_hidden)?,
         bias: s.flag("bias")?,
         signed,
         batch: s.whole("batch", 1..=1 << 22)?,
@@ -125,6 +132,18 @@ pub fn plan(
         );
     }
     Ok((plan, density))
+}
+
+/// Standard deviation of the first weights of a toy that has [`INIT`].
+///
+/// `[instances, n_features, d_hidden]` in one tensor, PyTorch's `xavier_normal_` counts `n_features · d_hidden` numbers
+/// in and `instances · d_hidden` out, whatever the axes mean.
+fn init(s: &Settings, instances: usize, n: usize, m: usize) -> Result<f64, SettingError> {
+    match s.text("init") {
+        "xavier" => Ok(xavier(n, m)),
+        "stacked" => Ok(xavier(n * m, instances * m)),
+        _ => s.real("init", 0.0..=1e3).map_err(|_| s.wrong("init", "xavier, stacked, or a number from 0 to 1000")),
+    }
 }
 
 /// The optimiser of a toy that has [`OPTIMISER`], [`LR`] and [`WEIGHT_DECAY`].
@@ -148,6 +167,7 @@ pub fn plain_plan(n: usize, m: usize, steps: u64) -> Plan {
         hidden: Response::Linear,
         readout: Response::Relu,
         l1: 0.0,
+        init: xavier(n, m),
         bias: true,
         signed: false,
         batch: 1024,
