@@ -140,7 +140,8 @@ pub fn diagnose(
         Rays::none(whitening.rank)
     };
     say("counting features", 0.45)?;
-    let count = count::count(&search, &rays);
+    let looked_at = rays.cloud(&searched);
+    let count = count::count(&Search { cloud: &looked_at, ..search }, &rays);
 
     let in_neurons = scatter(&whitening.directions(&rays.line_directions()), &live, x.cols());
     let evidence = test::Evidence {

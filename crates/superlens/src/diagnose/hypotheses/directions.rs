@@ -16,9 +16,10 @@ pub(in crate::diagnose) fn directions(e: &Evidence) -> Hypothesis {
     }
     let mean = |v: Vec<f64>| v.iter().sum::<f64>() / v.len() as f64;
     let height = |cloud: &Cloud| mean(heights(cloud, &e.rays.directions, e.rays.power));
-    let statistic = height(&Cloud::new(e.held_out));
+    let statistic = height(&e.rays.cloud(e.held_out));
     let stream = e.rng.fork("directions");
-    let draws = (0..e.draws).map(|k| height(&Cloud::new(&radial(e.held_out, &stream.fork_index(k as u64))))).collect();
+    let draws =
+        (0..e.draws).map(|k| height(&e.rays.cloud(&radial(e.held_out, &stream.fork_index(k as u64))))).collect();
     let null = against(statistic, draws, Side::Large);
     let supports = null.p <= 0.01;
     let n = e.rays.lines.len();
