@@ -92,6 +92,16 @@ fn sums_of_features_that_are_on_often_are_not_taken_for_features() {
     }
 }
 
+/// Twelve fair coins fill a cube of twelve dimensions. More than a hundred of its corners once passed for features.
+#[test]
+fn corners_of_a_cube_are_not_superposition() {
+    let mut rng = Rng::new(10);
+    let coins = Mat::from_fn(ROWS, 12, |_, _| f32::from(rng.chance(0.5)));
+    let found = run(&coins, Basis::Unknown);
+    assert_eq!(found.layer.verdict, Verdict::Inconclusive, "{}", found.layer.because);
+    assert!(found.layer.because.contains("light tails"), "{}", found.layer.because);
+}
+
 #[test]
 fn nothing_is_found_in_noise_or_in_few_rows() {
     let mut rng = Rng::new(4);

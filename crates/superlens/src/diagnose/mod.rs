@@ -17,6 +17,7 @@ mod pruning;
 mod rays;
 mod rows;
 mod surrogate;
+mod tails;
 mod verdict;
 mod whitening;
 
@@ -176,6 +177,7 @@ pub fn diagnose(
         live: live.len(),
         count,
         complete_code: rays.complete,
+        light_tails: !rays.complete && !rays.lines.is_empty() && tails::are_light(&searched, split.a.len(), &rng),
         neurons: &neurons,
         adequacy: &adequacy,
         directions: &directions,
