@@ -85,6 +85,11 @@ fn sums_of_features_that_are_on_often_are_not_taken_for_features() {
     assert_eq!(aligned.layer.verdict, Verdict::Monosemantic, "{}", aligned.layer.because);
     assert_eq!(rotated.layer.mechanism, Some(Mechanism::Rotated), "{}", rotated.layer.because);
     for found in [aligned, rotated] {
+        // The third moment of rows without direction is about zero, so that nothing is a number of times as high.
+        let directions = &found.hypotheses[1];
+        assert!(!directions.says.contains("times as high"), "{}", directions.says);
+        // Of a coin that shows one in 34 % of the throws: 0.32 / √(0.34 · 0.66).
+        assert!((directions.statistic - 0.68).abs() < 0.1, "{}", directions.statistic);
         let count = found.layer.n_features.unwrap();
         assert_eq!(count.estimate, 16, "{count:?}");
         // A complete code has no room for more.
