@@ -49,6 +49,8 @@ const SETTINGS: &[Setting] = &[
 /// Below this a start has solved its task, relative to E[y²]; between the two it is stuck.
 const SOLVED: f64 = 1e-3;
 const LOW: f64 = 0.5;
+/// Losses below are drawn there.
+const LEAST: f64 = 1e-8;
 
 fn models(s: &Settings, instances: usize) -> Result<Vec<(Stuck, f64)>, SettingError> {
     let task = s.choice("task", &[("abs", true), ("and", false)])?;
@@ -187,7 +189,7 @@ fn picture(models: &[(Stuck, f64)], learned: &[Learned]) -> Picture {
         _ => (Axis::linear("instance"), Box::new(|i| i as f64)),
     };
     let points = |of: &dyn Fn(&Learned) -> &Vec<f64>| {
-        let each = |(i, l): (usize, &Learned)| of(l).iter().map(|v| (x(i), v.max(1e-12))).collect::<Vec<_>>();
+        let each = |(i, l): (usize, &Learned)| of(l).iter().map(|v| (x(i), v.max(LEAST))).collect::<Vec<_>>();
         learned.iter().enumerate().flat_map(each).collect::<Vec<_>>()
     };
     Picture::Sweep {
