@@ -34,7 +34,7 @@ const SETTINGS: &[Setting] = &[
     setting(
         "init",
         "xavier",
-        "law of the first weights: xavier, lecun, he, or uniform (as PyTorch's linear layers, biases too)",
+        "law of the first weights: xavier, he, or uniform (as PyTorch's linear layers, biases too)",
     ),
     setting("density", "0.5", tied::DENSITY.says),
     setting("steps", "6000", tied::STEPS.says),
@@ -57,7 +57,7 @@ fn models(s: &Settings, instances: usize) -> Result<Vec<(Stuck, f64)>, SettingEr
     let task = if task { Task::Abs } else { Task::And };
     let own = if task == Task::Abs { Response::Relu } else { Response::Linear };
     let readout = s.choice("readout", &[("auto", own), ("relu", Response::Relu), ("linear", Response::Linear)])?;
-    let laws = [("xavier", Init::Xavier), ("lecun", Init::Lecun), ("he", Init::He), ("uniform", Init::Uniform)];
+    let laws = [("xavier", Init::Xavier), ("he", Init::He), ("uniform", Init::Uniform)];
     let init = s.choice("init", &laws)?;
     let (n_inputs, d_hidden) = (s.whole("n_inputs", 2..=64)?, s.whole("d_hidden", 1..=5000)?);
     let batch = s.whole("batch", 1..=1 << 22)?;
