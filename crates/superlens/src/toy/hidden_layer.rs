@@ -37,8 +37,6 @@ pub enum Init {
     /// Normal with variance `2 / (in + out)`, biases zero (Glorot and Bengio 2010).
     #[default]
     Xavier,
-    /// Normal with variance `1 / in`, biases zero (LeCun et al. 1998).
-    Lecun,
     /// Normal with variance `2 / in`, biases zero (He et al. 2015).
     He,
     /// Uniform within `±1/√in`, biases too, as PyTorch's linear layers.
@@ -52,7 +50,6 @@ impl Init {
         let uniform = |rng: &mut Rng| (2.0 * rng.uniform() - 1.0) / (rows as f32).sqrt();
         let w = Mat::from_fn(rows, cols, |_, _| match self {
             Init::Xavier => normal(2.0 / (rows + cols) as f32, rng),
-            Init::Lecun => normal(1.0 / rows as f32, rng),
             Init::He => normal(2.0 / rows as f32, rng),
             Init::Uniform => uniform(rng),
         });
@@ -466,12 +463,7 @@ mod tests {
     #[test]
     fn starts_have_the_variance_of_their_law() {
         let variance = |m: &Mat| m.data().iter().map(|v| f64::from(v * v)).sum::<f64>() / m.data().len() as f64;
-        let laws = [
-            (Init::Xavier, 2.0 / 400.0),
-            (Init::Lecun, 1.0 / 300.0),
-            (Init::He, 2.0 / 300.0),
-            (Init::Uniform, 1.0 / 900.0),
-        ];
+        let laws = [(Init::Xavier, 2.0 / 400.0), (Init::He, 2.0 / 300.0), (Init::Uniform, 1.0 / 900.0)];
         for (init, want) in laws {
             let (w, b) = init.draw(300, 100, true, &mut Rng::new(1));
             assert!((variance(&w) / want - 1.0).abs() < 0.05, "{init:?}: {} for {want}", variance(&w));

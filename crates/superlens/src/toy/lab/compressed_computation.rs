@@ -146,16 +146,19 @@ fn gain(scales: &[f64], learned: &[Learned], models: &[CompressedComputation]) -
     }
 }
 
-/// The labels beside what the largest-scale network makes of single inputs.
+/// Inputs and outputs that are drawn: enough to see single squares.
+const CORNER: usize = 30;
+
+/// The labels beside what the first network makes of single inputs.
 fn labels(models: &[CompressedComputation], learned: &[Learned]) -> Picture {
-    let n = models[0].mixing.rows();
+    let n = models[0].mixing.rows().min(CORNER);
     let off = |of: &dyn Fn(usize, usize) -> f32| {
         (0..n).map(|i| (0..n).map(|j| if i == j { 0.0 } else { f64::from(of(i, j)) }).collect()).collect()
     };
     Picture::Heat(Heat {
         name: "labels",
-        title: "What the labels mix, and what the network does".into(),
-        caption: "Off the diagonal: on the left what every input adds to the labels of the others, −M; on the right what the network adds, its \
+        title: "Labels, and what neurons do".into(),
+        caption: "The first inputs and outputs, off the diagonal: on the left what every input adds to the labels of the others, −M; on the right what the network adds, its \
                   weights multiplied. Where they look alike, the neurons serve the labels' mixing and no ReLU."
             .into(),
         across: "outputs".into(),

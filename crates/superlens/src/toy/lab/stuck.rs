@@ -34,7 +34,7 @@ const SETTINGS: &[Setting] = &[
     setting(
         "init",
         "xavier",
-        "law of the first weights: xavier, lecun, he, or uniform (as PyTorch's linear layers, biases too)",
+        "law of the first weights: xavier, he, or uniform (as PyTorch's linear layers, biases too)",
     ),
     setting("density", "0.5", tied::DENSITY.says),
     setting("steps", "6000", tied::STEPS.says),
@@ -49,13 +49,15 @@ const SETTINGS: &[Setting] = &[
 /// Below this a start has solved its task, relative to E[y²]; between the two it is stuck.
 const SOLVED: f64 = 1e-3;
 const LOW: f64 = 0.5;
+/// Losses below are drawn there.
+const LEAST: f64 = 1e-8;
 
 fn models(s: &Settings, instances: usize) -> Result<Vec<(Stuck, f64)>, SettingError> {
     let task = s.choice("task", &[("abs", true), ("and", false)])?;
     let task = if task { Task::Abs } else { Task::And };
     let own = if task == Task::Abs { Response::Relu } else { Response::Linear };
     let readout = s.choice("readout", &[("auto", own), ("relu", Response::Relu), ("linear", Response::Linear)])?;
-    let laws = [("xavier", Init::Xavier), ("lecun", Init::Lecun), ("he", Init::He), ("uniform", Init::Uniform)];
+    let laws = [("xavier", Init::Xavier), ("he", Init::He), ("uniform", Init::Uniform)];
     let init = s.choice("init", &laws)?;
     let (n_inputs, d_hidden) = (s.whole("n_inputs", 2..=64)?, s.whole("d_hidden", 1..=5000)?);
     let batch = s.whole("batch", 1..=1 << 22)?;
@@ -187,7 +189,7 @@ fn picture(models: &[(Stuck, f64)], learned: &[Learned]) -> Picture {
         _ => (Axis::linear("instance"), Box::new(|i| i as f64)),
     };
     let points = |of: &dyn Fn(&Learned) -> &Vec<f64>| {
-        let each = |(i, l): (usize, &Learned)| of(l).iter().map(|v| (x(i), v.max(1e-12))).collect::<Vec<_>>();
+        let each = |(i, l): (usize, &Learned)| of(l).iter().map(|v| (x(i), v.max(LEAST))).collect::<Vec<_>>();
         learned.iter().enumerate().flat_map(each).collect::<Vec<_>>()
     };
     Picture::Sweep {
