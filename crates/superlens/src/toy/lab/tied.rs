@@ -394,3 +394,24 @@ pub fn short(v: f64) -> String {
     let text = format!("{v:.decimals$}");
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_string() } else { text }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_weights_have_the_size_that_was_asked_for() {
+        let init = |text: &str| {
+            let settings = Settings::parse("toy", &[INIT], &[format!("init={text}")]).unwrap();
+            init(&settings, 10, 5, 2)
+        };
+        // PyTorch's fans for a tensor [10, 5, 2]: 5 · 2 in, 10 · 2 out.
+        assert!((init("stacked").unwrap() - (2.0f64 / 30.0).sqrt()).abs() < 1e-12);
+        assert!((init("xavier").unwrap() - (2.0f64 / 7.0).sqrt()).abs() < 1e-12);
+        assert_eq!(init("0.1").unwrap(), 0.1);
+        for bad in ["-1", "NaN", "wide", "1e4"] {
+            let error = init(bad).unwrap_err().to_string();
+            assert_eq!(error, format!("--set init={bad}: expected xavier, stacked, or a number from 0 to 1000"));
+        }
+    }
+}
