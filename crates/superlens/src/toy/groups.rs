@@ -238,6 +238,7 @@ impl Sets {
     }
 
     fn fill(&mut self, words: &mut Words, left: usize, x: &mut Lanes) -> (usize, usize) {
+        x.clear();
         let room = x.groups() * GROUP;
         let (mut drawn, mut written) = (0, 0);
         while drawn < left && written + GROUP <= room {
@@ -366,7 +367,6 @@ mod tests {
             for _ in 0..rows / batch {
                 let mut left = batch;
                 while left > 0 {
-                    x.clear();
                     let (drawn, written) = source.fill(&mut words, left, &mut x);
                     left -= drawn;
                     counts[0] += (drawn - written) as f64;

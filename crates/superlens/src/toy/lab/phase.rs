@@ -6,6 +6,7 @@
 use super::tied::{self, setting, short};
 use super::{Grid, Lab, Outcome, Picture, Setting, Settings, Toy, ToyError};
 use crate::toy::exact::ExactLoss;
+use crate::toy::fused::Trained;
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -103,7 +104,9 @@ fn cells(
             let exact = ExactLoss::new(&weights, n - 1, density, bias);
             let rng = lab.rng.fork("cells").fork_index(i as u64);
             let (loss, params) = exact.minimum(starts, &rng);
-            let optimum = named(n, bias).iter().map(|w| nearby(&exact, w, &rng.fork("named"))).fold(loss, f64::min);
+            let near = named(n, bias).into_iter().map(|w| nearby(&exact, &w, &rng.fork("named")));
+            let (optimum, params) =
+                near.chain([(loss, params)]).min_by(|a, b| a.0.total_cmp(&b.0)).expect("several configurations");
             let share = (done.fetch_add(1, Ordering::Relaxed) + 1) as f64 / places.len() as f64;
             if (lab.watch)(share, "minimising the exact loss").is_break() {
                 stopped.store(true, Ordering::Relaxed);
@@ -136,11 +139,11 @@ fn named(n: usize, bias: bool) -> Vec<Vec<f64>> {
     all.into_iter().map(<[f64]>::to_vec).collect()
 }
 
-/// The minimum near `w`, which is left at random since it may be a saddle.
-fn nearby(exact: &ExactLoss, w: &[f64], rng: &Rng) -> f64 {
+/// The minimum near `w`, which is left at random since it may be a saddle: loss and parameters.
+fn nearby(exact: &ExactLoss, w: &[f64], rng: &Rng) -> (f64, Vec<f64>) {
     let mut start = exact.start(&mut rng.clone());
     start.iter_mut().zip(w).for_each(|(p, w)| *p = w + 0.05 * *p);
-    exact.minimum_from(start).0
+    exact.minimum_from(start)
 }
 
 /// The share of the density around a border within which a label may go either way.
@@ -236,8 +239,13 @@ fn sampled(
         let density = vec![vec![cells[i].density; n]; starts];
         let trained =
             plan.train(&density, &lab.rng.fork("sampled").fork_index(i as u64), &watch).ok_or(ToyError::Stopped)?;
-        // The engine's loss is the mean over features.
-        let best = trained.iter().map(|t| t.loss * n as f64).fold(f64::INFINITY, f64::min);
+        // Their exact loss: the least of several noisy ones would be too low.
+        let exact = ExactLoss::new(&plan.importance, n - 1, cells[i].density, bias);
+        let loss = |t: &Trained| {
+            let p: Vec<f64> = t.w.data().iter().chain(&t.b).take(exact.parameters()).map(|v| f64::from(*v)).collect();
+            exact.value(&p, &mut vec![0.0; p.len()])
+        };
+        let best = trained.iter().map(loss).fold(f64::INFINITY, f64::min);
         outcome.steps += (steps * starts) as u64;
         outcome.instances[i].insert("sampled_loss".into(), best.into());
         outcome.instances[i].insert("sampled_over_optimum".into(), (best / cells[i].optimum).into());

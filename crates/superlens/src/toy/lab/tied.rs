@@ -11,6 +11,7 @@ use crate::toy::geometry::{
     REPRESENTED, cosines, dimensionality, dimensions_per_feature, gaps, n_represented, norms, superposition,
 };
 use crate::toy::groups::{FeatureLaw, Groups};
+use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 use std::time::Instant;
 use superlens_tensor::Mat;
@@ -216,7 +217,15 @@ pub fn train_on(
         .ok_or(ToyError::Stopped)?;
     outcome.training += start.elapsed();
     outcome.steps += plan.steps * all.len() as u64;
-    Ok(best_of(trained, laws, restarts))
+    let mut best = best_of(trained, laws, restarts);
+    if restarts > 1 {
+        let rng = lab.rng.fork("measured");
+        let pairs: Vec<_> = best.iter_mut().zip(laws).enumerate().collect();
+        pairs.into_par_iter().with_max_len(1).for_each(|(i, (b, law))| {
+            b.model.loss = plan.measure(&b.model, law, &rng.fork_index(i as u64));
+        });
+    }
+    Ok(best)
 }
 
 /// Minimises the exact loss from all restarts of all instances. Panics with more features than [`exact::MOST`].
