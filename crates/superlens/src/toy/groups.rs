@@ -194,7 +194,7 @@ impl FeatureLaw {
 /// Where the rows of a training come from.
 #[derive(Clone, Debug)]
 pub(super) enum Source {
-    Independent(SparseUniform),
+    Independent(Box<SparseUniform>),
     Sets(Sets),
 }
 
@@ -202,7 +202,7 @@ impl Source {
     /// With `signed`, values are uniform in `(−1, 1)`.
     pub fn new(law: &FeatureLaw, signed: bool) -> Self {
         match law.groups {
-            Groups::Independent => Source::Independent(SparseUniform::new(&law.density, signed)),
+            Groups::Independent => Source::Independent(Box::new(SparseUniform::new(&law.density, signed))),
             _ => Source::Sets(Sets::new(law, signed)),
         }
     }

@@ -50,14 +50,14 @@ impl ToyModel for Rotated {
     }
 
     fn sample(&self, params: &Params, rows: usize, stream: &Rng) -> Sample {
-        let sample = self.of.sample(params, rows, stream);
+        let sample = self.of.sample(&without_rotation(params), rows, stream);
         Sample { activations: matmul(&sample.activations, params.get(ROTATION)), ..sample }
     }
 
     /// The other toy's truth with its directions turned. Superposition, codes and what is not linear stay what they are in any
     /// basis; features that fit are now rotated.
     fn truth(&self, params: &Params) -> Truth {
-        let truth = self.of.truth(params);
+        let truth = self.of.truth(&without_rotation(params));
         let neurons = truth.causes.len();
         let directions = matmul(&truth.directions, params.get(ROTATION));
         let everywhere = |cause| Truth::of_causes(directions.clone(), vec![true; neurons], vec![Some(cause); neurons]);
@@ -87,7 +87,7 @@ impl Rotated {
 
     /// Variances of the features, measured.
     fn variances(&self, params: &Params, features: &[usize]) -> Vec<f64> {
-        let x = self.of.sample(params, ROWS, &Rng::new(0).fork("variances")).features;
+        let x = self.of.sample(&without_rotation(params), ROWS, &Rng::new(0).fork("variances")).features;
         let variance = |&i: &usize| {
             let column: Vec<f64> = (0..x.rows()).map(|r| f64::from(x[(r, i)])).collect();
             let mean = column.iter().sum::<f64>() / column.len() as f64;
@@ -95,6 +95,11 @@ impl Rotated {
         };
         features.iter().map(variance).collect()
     }
+}
+
+/// The parameters of the other toy, which may take no block but its own.
+pub fn without_rotation(params: &Params) -> Params {
+    Params { blocks: params.blocks.iter().filter(|(name, _)| name != ROTATION).cloned().collect() }
 }
 
 /// The other toy's training, with a rotation beside its parameters that nothing moves.
@@ -111,17 +116,23 @@ impl Objective for Turned {
     }
 
     fn loss(&mut self, params: &Params, step: u64, grad: &mut Params) -> f64 {
-        self.of.loss(params, step, grad)
+        let rotation = grad.blocks.pop().expect("a rotation last");
+        let loss = self.of.loss(&without_rotation(params), step, grad);
+        grad.blocks.push(rotation);
+        loss
     }
 
     fn project(&self, params: &Params, grad: &mut Params) {
-        self.of.project(params, grad);
+        let rotation = grad.blocks.pop().expect("a rotation last");
+        self.of.project(&without_rotation(params), grad);
+        grad.blocks.push(rotation);
     }
 
     fn constrain(&self, params: &mut Params) {
+        // Weight decay shrinks it, so it is put back as it was.
+        params.blocks.pop();
         self.of.constrain(params);
-        // Weight decay shrinks it.
-        params.get_mut(ROTATION).data_mut().copy_from_slice(self.rotation.data());
+        params.blocks.push((ROTATION.into(), self.rotation.clone()));
     }
 }
 

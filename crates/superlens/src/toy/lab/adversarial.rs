@@ -38,6 +38,7 @@ const SETTINGS: &[Setting] = &[
     setting("lr", "3e-3", tied::LR.says),
     setting("weight_decay", "0", tied::WEIGHT_DECAY.says),
     setting("schedule", "cosine", tied::SCHEDULE.says),
+    tied::INIT,
     tied::RESTARTS,
     tied::L1,
 ];

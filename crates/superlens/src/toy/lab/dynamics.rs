@@ -39,6 +39,7 @@ const SETTINGS: &[Setting] = &[
     tied::LR,
     tied::WEIGHT_DECAY,
     tied::SCHEDULE,
+    tied::INIT,
     tied::RESTARTS,
     tied::L1,
 ];

@@ -41,6 +41,7 @@ const SETTINGS: &[Setting] = &[
     tied::LR,
     tied::WEIGHT_DECAY,
     tied::SCHEDULE,
+    tied::INIT,
     setting("restarts", "4", tied::RESTARTS.says),
     tied::L1,
 ];

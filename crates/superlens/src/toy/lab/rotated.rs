@@ -2,7 +2,7 @@
 
 use super::tied::{setting, short};
 use super::{Heat, HeatPanel, Lab, Outcome, Picture, Setting, SettingError, Settings, TOYS, Toy, ToyError};
-use crate::toy::rotated::Rotated;
+use crate::toy::rotated::{Rotated, without_rotation};
 use crate::toy::{ToyModel, make};
 use serde_json::json;
 use std::time::Instant;
@@ -43,7 +43,7 @@ fn run(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
     outcome.table.push(head.map(String::from).to_vec());
     let mut panels = Vec::new();
     for (i, made) in made.iter().enumerate() {
-        let (before, after) = (turned.of.truth(&made.params), turned.truth(&made.params));
+        let (before, after) = (turned.of.truth(&without_rotation(&made.params)), turned.truth(&made.params));
         let rows = lab.rng.fork_index(i as u64).fork("rows");
         let kurtosis = |model: &dyn ToyModel, live: &[bool]| {
             mean_kurtosis(&model.sample(&made.params, ROWS, &rows).activations, live)
@@ -158,7 +158,7 @@ mod tests {
             let with = quick.iter().filter(has).copied().collect::<Vec<_>>().join(";");
             let turned = turned(&settings(toy.name, &with)).unwrap();
             let made = make(&turned, &Rng::new(1), &mut |_| ControlFlow::Continue(())).unwrap();
-            let (before, after) = (turned.of.truth(&made.params), turned.truth(&made.params));
+            let (before, after) = (turned.of.truth(&without_rotation(&made.params)), turned.truth(&made.params));
             assert_eq!(before.causes.len(), after.causes.len(), "{}", toy.name);
             // In two or three dimensions a rotation may happen to keep features near the neurons.
             let kept = after.verdict == before.verdict || after.label() == "orthogonal/rotated";
