@@ -68,7 +68,10 @@ impl ToyModel for Rotated {
             Verdict::Superposition => everywhere(Cause::Superposition),
             Verdict::Monosemantic | Verdict::Orthogonal => {
                 let variance = self.variances(params, &truth.features);
-                Truth::of_known(&directions, &variance, |_| Cause::Orthogonal(Mechanism::Rotated))
+                let cause = Cause::Orthogonal(Mechanism::Rotated);
+                let known = Truth::of_known(&directions, &variance, |_| cause);
+                // The other toy may count features whose directions are too short to count by themselves.
+                if known.verdict == Verdict::Inconclusive { everywhere(cause) } else { known }
             }
         }
     }
