@@ -10,7 +10,7 @@ use superlens_tensor::Rng;
 use superlens_tensor::lbfgs::{Stop, minimise};
 
 /// Nodes a dimension for one, two, three, … features that are on.
-const NODES: [usize; 6] = [48, 24, 12, 8, 6, 4];
+const NODES: [usize; 6] = [48, 24, 10, 8, 6, 4];
 /// Features at most.
 pub const MOST: usize = NODES.len();
 
@@ -125,7 +125,11 @@ impl ExactLoss {
 
     /// The minimum that L-BFGS reaches from `p`: loss and parameters.
     pub fn minimum_from(&self, mut p: Vec<f64>) -> (f64, Vec<f64>) {
-        let loss = minimise(&mut |p, g| self.value(p, g), &mut p, Stop { iterations: 300, ..Stop::default() });
+        let loss = minimise(
+            &mut |p, g| self.value(p, g),
+            &mut p,
+            Stop { iterations: 300, decrease: 1e-10, ..Stop::default() },
+        );
         (loss, p)
     }
 }
