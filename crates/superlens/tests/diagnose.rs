@@ -74,6 +74,39 @@ fn aligned_features_are_monosemantic_and_dead_columns_are_named() {
     assert!(!found.neurons[5].live && found.neurons[4].live && !found.neurons[4].polysemantic);
 }
 
+/// Features that are on in a third of the rows, each at about one strength, pile up along their sums as well: these sixteen once
+/// passed for more than two hundred in superposition.
+#[test]
+fn sums_of_features_that_are_on_often_are_not_taken_for_features() {
+    let mut rng = Rng::new(9);
+    let on_often = Mat::from_fn(2 * ROWS, 16, |_, _| if rng.chance(0.34) { 1.0 + 0.05 * rng.normal() } else { 0.0 });
+    let aligned = run(&on_often, Basis::Privileged);
+    let rotated = run(&matmul(&on_often, &haar(16, &mut rng)), Basis::Privileged);
+    assert_eq!(aligned.layer.verdict, Verdict::Monosemantic, "{}", aligned.layer.because);
+    assert_eq!(rotated.layer.mechanism, Some(Mechanism::Rotated), "{}", rotated.layer.because);
+    for found in [aligned, rotated] {
+        // The third moment of rows without direction is about zero, so that nothing is a number of times as high.
+        let directions = &found.hypotheses[1];
+        assert!(!directions.says.contains("times as high"), "{}", directions.says);
+        // Of a coin that shows one in 34 % of the throws: 0.32 / √(0.34 · 0.66).
+        assert!((directions.statistic - 0.68).abs() < 0.1, "{}", directions.statistic);
+        let count = found.layer.n_features.unwrap();
+        assert_eq!(count.estimate, 16, "{count:?}");
+        // A complete code has no room for more.
+        assert!(count.high < 20 && !count.lower_bound, "{count:?}");
+    }
+}
+
+/// Twelve fair coins fill a cube of twelve dimensions. More than a hundred of its corners once passed for features.
+#[test]
+fn corners_of_a_cube_are_not_superposition() {
+    let mut rng = Rng::new(10);
+    let coins = Mat::from_fn(ROWS, 12, |_, _| f32::from(rng.chance(0.5)));
+    let found = run(&coins, Basis::Unknown);
+    assert_eq!(found.layer.verdict, Verdict::Inconclusive, "{}", found.layer.because);
+    assert!(found.layer.because.contains("light tails"), "{}", found.layer.because);
+}
+
 #[test]
 fn nothing_is_found_in_noise_or_in_few_rows() {
     let mut rng = Rng::new(4);

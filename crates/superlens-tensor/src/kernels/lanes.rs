@@ -11,6 +11,9 @@ pub const GROUP: usize = 16;
 /// Groups at most, so that a variable's groups fit into one mask.
 pub const MAX_GROUPS: usize = 64;
 
+/// Groups that a kernel may read together; those that nobody asked for are zeros.
+pub const STRIP: usize = 4;
+
 /// Sixteen rows of a variable, on a cache line of their own.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
@@ -18,6 +21,20 @@ pub struct Group(pub [f32; GROUP]);
 
 impl Group {
     pub const ZERO: Group = Group([0.0; GROUP]);
+
+    /// The numbers of neighbouring groups.
+    #[inline(always)]
+    pub fn flat(groups: &[Group]) -> &[f32] {
+        // SAFETY: a group is 16 floats and nothing else, since 64 bytes are a multiple of its alignment.
+        unsafe { std::slice::from_raw_parts(groups.as_ptr().cast(), groups.len() * GROUP) }
+    }
+
+    /// The same, to write.
+    #[inline(always)]
+    pub fn flat_mut(groups: &mut [Group]) -> &mut [f32] {
+        // SAFETY: as above, and any floats make a group.
+        unsafe { std::slice::from_raw_parts_mut(groups.as_mut_ptr().cast(), groups.len() * GROUP) }
+    }
 }
 
 /// `[vars, rows]` with the rows of one variable side by side.
@@ -25,6 +42,9 @@ impl Group {
 pub struct Lanes {
     vars: usize,
     groups: usize,
+    /// Groups from one variable to the next: odd, since variables at equal distances of a power of two would all fall
+    /// on the same few lines of the cache.
+    stride: usize,
     data: Vec<Group>,
     /// Bit `g` of `on[v]`: variable `v` is not zero throughout group `g`. What is not on holds zeros.
     on: Vec<u64>,
@@ -34,7 +54,8 @@ impl Lanes {
     /// Zeros. Panics if there are more than [`MAX_GROUPS`] groups.
     pub fn zeros(vars: usize, groups: usize) -> Self {
         assert!(groups <= MAX_GROUPS, "{groups} groups of rows, at most {MAX_GROUPS}");
-        Lanes { vars, groups, data: vec![Group::ZERO; vars * groups], on: vec![0; vars] }
+        let stride = groups.next_multiple_of(STRIP) | 1;
+        Lanes { vars, groups, stride, data: vec![Group::ZERO; vars * stride], on: vec![0; vars] }
     }
 
     pub fn vars(&self) -> usize {
@@ -48,19 +69,25 @@ impl Lanes {
     /// The 16 rows of group `g` of variable `v`.
     #[inline(always)]
     pub fn group(&self, v: usize, g: usize) -> &[f32; GROUP] {
-        &self.data[v * self.groups + g].0
+        &self.data[v * self.stride + g].0
     }
 
     /// The same to write; call [`mark`](Self::mark) for groups that are no longer zero throughout.
     #[inline(always)]
     pub fn group_mut(&mut self, v: usize, g: usize) -> &mut [f32; GROUP] {
-        &mut self.data[v * self.groups + g].0
+        &mut self.data[v * self.stride + g].0
     }
 
-    /// All groups of variable `v`.
+    /// All groups of variable `v`, filled up with zeros to whole strips.
     #[inline(always)]
     pub fn row(&self, v: usize) -> &[Group] {
-        &self.data[v * self.groups..(v + 1) * self.groups]
+        &self.data[v * self.stride..][..self.stride]
+    }
+
+    /// All variables one after the other: their groups as [`row`](Self::row) gives them, and which are on.
+    #[inline(always)]
+    pub fn rows(&self) -> impl Iterator<Item = (&[Group], u64)> {
+        self.data.chunks_exact(self.stride).zip(self.on.iter().copied())
     }
 
     pub fn value(&self, v: usize, row: usize) -> f32 {
@@ -89,16 +116,49 @@ impl Lanes {
         self.on[v]
     }
 
+    /// Says that variable `v` was written in all of the first `rows` rows, and makes the rest zeros.
+    #[inline(always)]
+    pub fn end_at(&mut self, v: usize, rows: usize) {
+        let groups = rows.div_ceil(GROUP);
+        if !rows.is_multiple_of(GROUP) {
+            self.group_mut(v, groups - 1)[rows % GROUP..].fill(0.0);
+        }
+        self.zero(v, self.on[v] & !first(groups));
+        self.on[v] = first(groups);
+    }
+
+    /// Makes variable `v` zero but for these rows and their values.
+    #[inline(always)]
+    pub fn scatter(&mut self, v: usize, values: impl Iterator<Item = (u32, f32)>) {
+        self.zero(v, self.on[v]);
+        let groups = &mut self.data[v * self.stride..][..self.groups];
+        let mut on = 0;
+        for (row, value) in values {
+            groups[row as usize / GROUP].0[row as usize % GROUP] = value;
+            on |= 1 << (row as usize / GROUP);
+        }
+        self.on[v] = on;
+    }
+
     /// Back to zeros, at the cost of what is not zero.
     pub fn clear(&mut self) {
-        for v in 0..self.vars {
-            let mut left = std::mem::take(&mut self.on[v]);
-            while left != 0 {
-                self.data[v * self.groups + left.trailing_zeros() as usize] = Group::ZERO;
-                left &= left - 1;
-            }
+        (0..self.vars).for_each(|v| self.zero(v, self.on[v]));
+        self.on.fill(0);
+    }
+
+    #[inline(always)]
+    fn zero(&mut self, v: usize, mut groups: u64) {
+        while groups != 0 {
+            self.data[v * self.stride + groups.trailing_zeros() as usize] = Group::ZERO;
+            groups &= groups - 1;
         }
     }
+}
+
+/// The mask of the first groups.
+#[inline(always)]
+fn first(groups: usize) -> u64 {
+    if groups >= 64 { u64::MAX } else { (1 << groups) - 1 }
 }
 
 /// `out[o] = bias[o] + Σ_v w[v][o] · x[v]` on the first `groups` groups, `w` being `[x.vars, out.vars]` row-major.
@@ -114,8 +174,7 @@ pub fn mix(x: &Lanes, w: &[f32], bias: Option<&[f32]>, groups: usize, out: &mut 
     );
     assert!(groups <= x.groups && groups <= out.groups, "{groups} groups of {} and {}", x.groups, out.groups);
     pulp::Arch::new().dispatch(Mix { x, w, bias, groups, out: &mut *out });
-    let all = if groups == 64 { u64::MAX } else { (1 << groups) - 1 };
-    out.on.iter_mut().for_each(|on| *on = all);
+    out.on.fill(first(groups));
 }
 
 /// `dw[i][o] += Σ_rows a[i] · b[o]` over the first `groups` groups, `dw` being `[a.vars, b.vars]` row-major. Groups in
@@ -137,53 +196,61 @@ struct Mix<'a> {
 impl WithSimd for Mix<'_> {
     type Output = ();
 
-    /// The number of accumulators fits the registers: 16 rows are `T` vectors, and `J` outputs are summed at once.
+    /// The number of accumulators fits the registers: 16 rows are `T` vectors, `J` outputs are summed at once, for `Q`
+    /// groups of rows.
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
         match GROUP / S::F32_LANES {
-            1 => self.run::<S, 1, 8>(simd),
-            2 => self.run::<S, 2, 4>(simd),
-            4 => self.run::<S, 4, 4>(simd),
-            _ => self.run::<S, 16, 1>(simd),
+            1 => self.run::<S, 1, 8, 3>(simd),
+            2 => self.run::<S, 2, 4, 1>(simd),
+            4 => self.run::<S, 4, 4, 1>(simd),
+            _ => self.run::<S, 16, 1, 1>(simd),
         }
     }
 }
 
 impl Mix<'_> {
     #[inline(always)]
-    fn run<S: Simd, const T: usize, const J: usize>(&mut self, simd: S) {
-        let outs = self.out.vars;
+    fn run<S: Simd, const T: usize, const J: usize, const Q: usize>(&mut self, simd: S) {
         let mut active: Vec<usize> = Vec::with_capacity(self.x.vars);
         let mut g = 0;
         while g < self.groups {
-            // Few outputs leave the multipliers waiting for one another, so that several groups are done at once.
-            let together = match outs {
-                1 => 4,
-                2 => 2,
-                _ => 1,
-            };
-            let q = if g + together <= self.groups { together } else { 1 };
-            let mask = ((1 << q) - 1) << g;
+            let together = if g + Q <= self.groups { Q } else { 1 };
+            let mask = ((1 << together) - 1) << g;
             active.clear();
             active.extend((0..self.x.vars).filter(|&v| self.x.on[v] & mask != 0));
-            let mut o = 0;
-            while o + J <= outs {
-                self.tile::<S, T, J, 1>(simd, g, o, &active);
-                o += J;
+            if together == Q {
+                self.groups_at::<S, T, J, Q>(simd, g, &active);
+            } else {
+                self.groups_at::<S, T, J, 1>(simd, g, &active);
             }
-            match (outs - o, q) {
-                (0, _) => {}
-                (1, 4) => self.tile::<S, T, 1, 4>(simd, g, o, &active),
-                (1, _) => self.tile::<S, T, 1, 1>(simd, g, o, &active),
-                (2, 2) => self.tile::<S, T, 2, 2>(simd, g, o, &active),
-                (2, _) => self.tile::<S, T, 2, 1>(simd, g, o, &active),
-                (3, _) => self.tile::<S, T, 3, 1>(simd, g, o, &active),
-                (4, _) => self.tile::<S, T, 4, 1>(simd, g, o, &active),
-                (5, _) => self.tile::<S, T, 5, 1>(simd, g, o, &active),
-                (6, _) => self.tile::<S, T, 6, 1>(simd, g, o, &active),
-                _ => self.tile::<S, T, 7, 1>(simd, g, o, &active),
-            }
-            g += q;
+            g += together;
+        }
+    }
+
+    /// All outputs of `Q` groups.
+    #[inline(always)]
+    fn groups_at<S: Simd, const T: usize, const J: usize, const Q: usize>(
+        &mut self,
+        simd: S,
+        g: usize,
+        active: &[usize],
+    ) {
+        let outs = self.out.vars;
+        let mut o = 0;
+        while o + J <= outs {
+            self.tile::<S, T, J, Q>(simd, g, o, active);
+            o += J;
+        }
+        match outs - o {
+            0 => {}
+            1 => self.tile::<S, T, 1, Q>(simd, g, o, active),
+            2 => self.tile::<S, T, 2, Q>(simd, g, o, active),
+            3 => self.tile::<S, T, 3, Q>(simd, g, o, active),
+            4 => self.tile::<S, T, 4, Q>(simd, g, o, active),
+            5 => self.tile::<S, T, 5, Q>(simd, g, o, active),
+            6 => self.tile::<S, T, 6, Q>(simd, g, o, active),
+            _ => self.tile::<S, T, 7, Q>(simd, g, o, active),
         }
     }
 
@@ -249,7 +316,7 @@ impl WithSimd for Outer<'_> {
 impl Outer<'_> {
     #[inline(always)]
     fn run<S: Simd, const T: usize>(&mut self, simd: S) {
-        let wanted = if self.groups == 64 { u64::MAX } else { (1 << self.groups) - 1 };
+        let wanted = first(self.groups);
         let mut i = 0;
         while i < self.a.vars {
             let on = self.a.on[i] & wanted;
@@ -380,10 +447,15 @@ mod tests {
     }
 
     #[test]
-    fn clearing_leaves_zeros() {
-        let mut x = random(4, 6, &mut Rng::new(2));
-        assert!(x.on(1) != 0 && x.data.iter().any(|v| v.0[0] != 0.0));
+    fn what_is_written_anew_leaves_nothing_of_the_old() {
+        let mut x = random(2, 6, &mut Rng::new(2));
+        x.scatter(0, [(3, 1.0), (90, 2.0)].into_iter());
+        (0..2).for_each(|g| x.group_mut(1, g).fill(5.0));
+        x.end_at(1, 20);
+        let rows = |x: &Lanes, v: usize| (0..96).filter(|&r| x.value(v, r) != 0.0).collect::<Vec<_>>();
+        assert_eq!((rows(&x, 0), x.on(0)), (vec![3, 90], 0b100001));
+        assert_eq!((rows(&x, 1), x.on(1)), ((0..20).collect(), 0b11));
         x.clear();
-        assert!((0..4).all(|v| x.on(v) == 0) && x.data.iter().all(|v| v.0 == [0.0; GROUP]));
+        assert!(x.rows().all(|(row, on)| on == 0 && row.iter().all(|group| group.0 == [0.0; GROUP])));
     }
 }

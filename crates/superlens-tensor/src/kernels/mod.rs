@@ -3,8 +3,11 @@
 pub mod adam;
 pub mod gemm;
 pub mod lanes;
+pub mod mlp;
+pub mod narrow;
 pub mod pointwise;
 pub mod random;
 pub mod sparse;
 pub mod tied;
 pub mod topk;
+pub mod words;

@@ -4,6 +4,7 @@
 //! four products per step, three skip what is zero: inputs that are off and errors behind a closed ReLU.
 
 use super::lanes::{GROUP, Lanes, mix, outer};
+use super::narrow::{self, Sums};
 use pulp::{Simd, WithSimd};
 
 /// What stands behind a linear map.
@@ -36,6 +37,7 @@ pub struct Room {
     hidden: Lanes,
     dh: Lanes,
     error: Lanes,
+    sums: Sums,
 }
 
 impl Room {
@@ -44,6 +46,7 @@ impl Room {
             hidden: Lanes::zeros(hidden, groups),
             dh: Lanes::zeros(hidden, groups),
             error: Lanes::zeros(vars, groups),
+            sums: Sums::new(vars, hidden),
         }
     }
 }
@@ -51,8 +54,16 @@ impl Room {
 impl Tied<'_> {
     /// The loss of the first `groups` groups of `x`; its gradient is added to `dw` and `db`.
     ///
-    /// Rows beyond the last written one count as rows of zeros; see [`of_empty_rows`](Self::of_empty_rows).
+    /// Rows beyond the last written one must be zeros, and count as such; see [`of_empty_rows`](Self::of_empty_rows).
     pub fn gradient(&self, x: &Lanes, groups: usize, room: &mut Room, dw: &mut [f32], db: &mut [f32]) -> f64 {
+        if room.hidden.vars() <= narrow::MOST {
+            return narrow::gradient(self, x, groups, &mut room.sums, dw, db);
+        }
+        self.gradient_by_products(x, groups, room, dw, db)
+    }
+
+    /// The same as products of matrices, whatever the number of hidden dimensions.
+    fn gradient_by_products(&self, x: &Lanes, groups: usize, room: &mut Room, dw: &mut [f32], db: &mut [f32]) -> f64 {
         mix(x, self.w, None, groups, &mut room.hidden);
         let mut loss = 0.0;
         loss += pulp::Arch::new().dispatch(Pass { tied: self, stage: Stage::Respond, x, groups, room, db });
@@ -292,6 +303,39 @@ mod tests {
                 let numeric = (at(1e-6) - at(-1e-6)) / 2e-6;
                 let error = (f64::from(g) - numeric).abs() / f64::from(g.abs().max(1e-3 * largest));
                 assert!(error < 1e-3, "derivative {k} is {g}, by differences {numeric}");
+            }
+        }
+    }
+
+    /// The fast path for few hidden dimensions against the plain products.
+    #[test]
+    fn strips_agree_with_products() {
+        use Response::{Linear, Relu};
+        let mut rng = Rng::new(4).fork("strips");
+        for m in 1..=narrow::MOST {
+            for (hidden, readout, l1) in [(Linear, Relu, 0.0), (Linear, Linear, 0.3), (Relu, Relu, 0.2)] {
+                let (n, groups) = (2 * m + 1, 2 + m);
+                let mut x = Lanes::zeros(n, groups);
+                for v in 0..n {
+                    let on: Vec<u32> = (0..(groups * GROUP) as u32).filter(|_| rng.chance(0.05)).collect();
+                    x.scatter(v, on.into_iter().map(|row| (row, 1.0 / (1 + row) as f32)));
+                }
+                let mut random = |len: usize| (0..len).map(|_| rng.normal()).collect::<Vec<f32>>();
+                let (w, b) = (random(n * m), random(n));
+                let cost: Vec<f32> = (0..n).map(|i| 0.9f32.powi(i as i32)).collect();
+                let mut wt = vec![0.0; n * m];
+                transpose(&w, m, &mut wt);
+                let tied = Tied { w: &w, wt: &wt, b: &b, cost: &cost, l1, hidden, readout };
+                let mut room = Room::new(n, m, groups);
+                let (mut dw, mut db) = (vec![1.0; n * m], vec![1.0; n]);
+                let (mut dw2, mut db2) = (dw.clone(), db.clone());
+                let loss = tied.gradient(&x, groups, &mut room, &mut dw, &mut db);
+                let want = tied.gradient_by_products(&x, groups, &mut room, &mut dw2, &mut db2);
+                assert!((loss / want - 1.0).abs() < 1e-5, "{loss} for {want}");
+                let largest = dw2.iter().chain(&db2).fold(0.0f32, |a, g| a.max(g.abs()));
+                for (got, want) in dw.iter().chain(&db).zip(dw2.iter().chain(&db2)) {
+                    assert!((got - want).abs() < 1e-5 * largest, "{got} for {want}, {m} hidden dimensions");
+                }
             }
         }
     }

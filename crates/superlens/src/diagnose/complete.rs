@@ -16,6 +16,11 @@ const AT_REST: f32 = 0.25;
 const DENSE_ROW: f64 = 0.5;
 /// Share of dense rows, among those with any coordinate away from rest, up to which the code counts as sparse.
 const FEW_DENSE: f64 = 0.1;
+/// Features that are on often make dense rows by chance: this many times as many as independent coordinates would are no more
+/// than that …
+const BY_CHANCE: f64 = 1.25;
+/// … as long as coordinates are at rest more often than not. Those of an overcomplete code that is on as often are not.
+const MOSTLY_AT_REST: f64 = 0.45;
 
 /// Whether unmixing `z` `[rows, rank]` with `lines` `[n ≤ rank, rank]` gives a sparse code.
 pub(super) fn is_complete_code(z: &Mat, lines: &Mat) -> bool {
@@ -26,13 +31,34 @@ pub(super) fn is_complete_code(z: &Mat, lines: &Mat) -> bool {
     for j in 0..code.cols() {
         standardise(&mut code, j);
     }
+    let most = (DENSE_ROW * code.cols() as f64) as usize;
     let (mut dense, mut active) = (0usize, 0usize);
+    let mut shares = vec![0.0f64; code.cols()];
     for i in 0..code.rows() {
-        let away = code.row(i).iter().filter(|v| v.abs() > AT_REST).count();
-        active += usize::from(away > 0);
-        dense += usize::from(away as f64 > DENSE_ROW * code.cols() as f64);
+        let away = code.row(i).iter().map(|v| v.abs() > AT_REST);
+        let count = away.clone().filter(|away| *away).count();
+        shares.iter_mut().zip(away).for_each(|(share, away)| *share += f64::from(u8::from(away)));
+        active += usize::from(count > 0);
+        dense += usize::from(count > most);
     }
-    active > 0 && dense as f64 <= FEW_DENSE * active as f64
+    let rows = code.rows() as f64;
+    shares.iter_mut().for_each(|share| *share /= rows);
+    let at_rest = shares.iter().sum::<f64>() / shares.len() as f64 <= MOSTLY_AT_REST;
+    let by_chance = if at_rest { BY_CHANCE * rows * more_than(most, &shares) } else { 0.0 };
+    active > 0 && dense as f64 <= (FEW_DENSE * active as f64).max(by_chance)
+}
+
+/// Probability that more than `most` of independent events happen, each with its own probability (Poisson binomial).
+fn more_than(most: usize, probabilities: &[f64]) -> f64 {
+    let mut law = vec![0.0; probabilities.len() + 1];
+    law[0] = 1.0;
+    for (seen, p) in probabilities.iter().enumerate() {
+        for k in (0..=seen).rev() {
+            law[k + 1] += law[k] * p;
+            law[k] *= 1.0 - p;
+        }
+    }
+    law[most + 1..].iter().sum()
 }
 
 /// Least-squares coefficients of the rows of `z` over the lines: z Lᵀ (L Lᵀ)⁻¹. `None` where lines are dependent.
@@ -91,10 +117,27 @@ mod tests {
     fn a_complete_sparse_code_is_seen_and_part_of_an_overcomplete_one_is_not() {
         let (z, lines) = mix(12, 12, 0.2);
         assert!(is_complete_code(&z, &lines));
-        for p in [0.01, 0.05, 0.2] {
-            let (z, lines) = mix(24, 12, p);
-            assert!(!is_complete_code(&z, &lines.select_rows(&(0..12).collect::<Vec<_>>())), "density {p}");
+        for p in [0.01, 0.05, 0.1, 0.2, 0.4] {
+            for features in [18, 24, 60] {
+                let (z, lines) = mix(features, 12, p);
+                let part = lines.select_rows(&(0..12).collect::<Vec<_>>());
+                assert!(!is_complete_code(&z, &part), "{features} features, density {p}");
+            }
         }
+    }
+
+    /// Of twelve features that are each on in 40 % of the rows, more than six are on in one row of six.
+    #[test]
+    fn features_that_are_on_often_are_no_overcomplete_code() {
+        let (z, lines) = mix(12, 12, 0.4);
+        assert!(is_complete_code(&z, &lines));
+    }
+
+    #[test]
+    fn more_than_is_the_tail_of_a_binomial() {
+        // P(Bin(4, 1/2) > 2) = (4 + 1) / 16.
+        assert!((more_than(2, &[0.5; 4]) - 5.0 / 16.0).abs() < 1e-12);
+        assert_eq!((more_than(3, &[0.5; 3]), more_than(0, &[1.0, 0.0])), (0.0, 1.0));
     }
 
     #[test]

@@ -33,12 +33,14 @@ pub(super) fn count(search: &Search, rays: &Rays) -> Option<Count> {
     let unseen = (rays.hit_once as f64).powi(2) / (2.0 * rays.hit_twice.max(1) as f64);
     let unseen = unseen.min(n as f64);
     let spread = Z90 * SPREAD * n as f64 + 1.0;
-    let lower_bound = growth > STILL_GROWING;
+    // A complete code has no room for more features than there are dimensions.
+    let room = if rays.complete { (search.cloud.rank() - n) as f64 } else { f64::INFINITY };
+    let lower_bound = growth > STILL_GROWING && room > 0.0;
     let more = if lower_bound { n as f64 * growth.min(2.0) } else { 0.0 };
     Some(Count {
         estimate: n,
         low: (n as f64 - spread).floor().max(1.0) as usize,
-        high: (n as f64 + spread + unseen.max(more)).ceil() as usize,
+        high: (n as f64 + spread + unseen.max(more).min(room)).ceil() as usize,
         lower_bound,
         growth: vec![(rows / 4, with_quarter), (rows / 2, with_half), (rows, n)],
     })

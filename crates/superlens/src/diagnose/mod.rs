@@ -17,6 +17,7 @@ mod pruning;
 mod rays;
 mod rows;
 mod surrogate;
+mod tails;
 mod verdict;
 mod whitening;
 
@@ -140,7 +141,8 @@ pub fn diagnose(
         Rays::none(whitening.rank)
     };
     say("counting features", 0.45)?;
-    let count = count::count(&search, &rays);
+    let looked_at = rays.cloud(&searched);
+    let count = count::count(&Search { cloud: &looked_at, ..search }, &rays);
 
     let in_neurons = scatter(&whitening.directions(&rays.line_directions()), &live, x.cols());
     let evidence = test::Evidence {
@@ -175,6 +177,7 @@ pub fn diagnose(
         live: live.len(),
         count,
         complete_code: rays.complete,
+        light_tails: !rays.complete && !rays.lines.is_empty() && tails::are_light(&searched, split.a.len(), &rng),
         neurons: &neurons,
         adequacy: &adequacy,
         directions: &directions,

@@ -373,6 +373,11 @@ impl Rays {
         }
     }
 
+    /// White rows `z` as the search that found these rays looked at them.
+    pub fn cloud(&self, z: &Mat) -> Cloud {
+        if self.complete { Cloud::unnormalised(z) } else { Cloud::new(z) }
+    }
+
     /// One direction a line, `[lines, rank]`.
     pub fn line_directions(&self) -> Mat {
         self.directions.select_rows(&self.lines)

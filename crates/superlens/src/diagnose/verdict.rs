@@ -21,6 +21,8 @@ pub(super) struct Facts<'a> {
     pub count: Option<Count>,
     /// Whether the features were found to be a complete sparse code.
     pub complete_code: bool,
+    /// Whether the rows fill a box or a torus, whose corners pass for features (see [`super::tails`]).
+    pub light_tails: bool,
     pub neurons: &'a [Neuron],
     pub adequacy: &'a Hypothesis,
     pub directions: &'a Hypothesis,
@@ -109,6 +111,13 @@ fn answer(f: &Facts) -> Answer {
     }
     if !f.mixture.supports {
         return inconclusive(0.8, f.mixture.says.clone(), superposed);
+    }
+    if n >= EXCESS * room && f.overcomplete.supports && f.light_tails {
+        let because = format!(
+            "{} directions stand out in {} dimensions, but most of these have light tails, as values that are on as often as off, evenly spread or on a circle give: the directions may be corners, sums of all of them.",
+            count.estimate, f.rank
+        );
+        return inconclusive(0.7, because, superposed);
     }
     if n >= EXCESS * room && f.overcomplete.supports {
         let gain = if f.overcomplete.null_draws > 0 { f.overcomplete.statistic / GAIN } else { 1.0 };

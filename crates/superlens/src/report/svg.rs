@@ -224,7 +224,12 @@ impl Sheet {
 
     /// The plotting area below `top`: room for tick labels at the left, for the name of the x axis at the bottom.
     pub fn area(&self, top: f64, y: &Scale, x_name: &str) -> Area {
-        let widest = y.ticks().iter().map(|t| text_width(&t.label, TEXT)).fold(0.0, f64::max);
+        self.area_beside(top, &y.ticks(), x_name)
+    }
+
+    /// The same where the labels of the y axis are not those of its scale.
+    pub fn area_beside(&self, top: f64, y: &[Tick], x_name: &str) -> Area {
+        let widest = y.iter().map(|t| text_width(&t.label, TEXT)).fold(0.0, f64::max);
         Area {
             left: EDGE + widest + 8.0,
             right: self.width - EDGE,

@@ -46,7 +46,7 @@ fn recipes() -> Vec<Recipe> {
         training: recipe(2000, 0.01),
     };
     let bottleneck = |n, density, d_hidden, batch, steps| ReluOutput {
-        features: SparseFeatures::uniform(n, density),
+        features: SparseFeatures::uniform(n, density).into(),
         d_hidden,
         batch,
         training: recipe(steps, 0.01),
@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn the_number_of_threads_changes_no_byte() {
         let features = SparseFeatures::uniform(60, 0.02);
-        let model = ReluOutput { features, d_hidden: 20, batch: 512, training: recipe(20, 0.01) };
+        let model = ReluOutput { features: features.into(), d_hidden: 20, batch: 512, training: recipe(20, 0.01) };
         let recipe = Recipe { name: NOISE_IS_LIKE, model: Box::new(model), rows: 1000 };
         let make = |threads| {
             rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {

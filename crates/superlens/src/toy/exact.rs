@@ -2,14 +2,17 @@
 //!
 //! Each subset of features is on with a known probability, and those on are uniform in `[0, 1]`: a Gauss–Legendre rule on
 //! each subset's cube gives the loss and its gradient without noise, so that L-BFGS finds minima to many digits. It costs
-//! `Σ_s nodes^|s|` points, which is cheap up to three features.
+//! `Σ_s nodes^|s|` points, which is cheap for few features that are on at once.
 
+use super::groups::FeatureLaw;
 use std::f64::consts::PI;
 use superlens_tensor::Rng;
 use superlens_tensor::lbfgs::{Stop, minimise};
 
-/// Nodes a dimension for one, two and three features that are on.
-const NODES: [usize; 3] = [48, 24, 12];
+/// Nodes a dimension for one, two, three, … features that are on.
+const NODES: [usize; 6] = [48, 24, 10, 8, 6, 4];
+/// Features at most.
+pub const MOST: usize = NODES.len();
 
 /// `Σ_i I_i E (ReLU(Σ_k W_ik h_k + b_i) − x_i)²` with `h = Σ_i W_i x_i`: the sum over features, as in the paper's formulas.
 #[derive(Clone, Debug)]
@@ -24,17 +27,17 @@ pub struct ExactLoss {
 }
 
 impl ExactLoss {
-    /// `density` in `(0, 1]`, the same for all of the at most three features. Panics with more.
+    /// Independent features of the same `density` in `(0, 1]`. Panics with more than [`MOST`].
     pub fn new(importance: &[f64], m: usize, density: f64, bias: bool) -> Self {
+        Self::of_law(importance, m, &FeatureLaw::independent(vec![density; importance.len()]), bias)
+    }
+
+    /// Features under any law. Panics with more than [`MOST`].
+    pub fn of_law(importance: &[f64], m: usize, law: &FeatureLaw, bias: bool) -> Self {
         let n = importance.len();
-        assert!((1..=NODES.len()).contains(&n), "an exact loss of {n} features");
+        assert!((1..=MOST).contains(&n) && n == law.n_features(), "an exact loss of {n} features");
         let (mut points, mut weights) = (Vec::new(), Vec::new());
-        for subset in 0..1usize << n {
-            let on: Vec<usize> = (0..n).filter(|i| subset >> i & 1 == 1).collect();
-            let share = density.powi(on.len() as i32) * (1.0 - density).powi((n - on.len()) as i32);
-            if share == 0.0 {
-                continue;
-            }
+        for (on, share) in law.patterns() {
             let rule = if on.is_empty() { Vec::new() } else { gauss_legendre(NODES[on.len() - 1]) };
             let total = rule.len().pow(on.len() as u32);
             for mut at in 0..total {
@@ -50,6 +53,14 @@ impl ExactLoss {
             }
         }
         ExactLoss { n, m, importance: importance.to_vec(), bias, points, weights }
+    }
+
+    /// Equally important features whose joint law is a list: inputs `[weights.len(), n]` and the weight of each.
+    ///
+    /// Panics if the lengths don't fit.
+    pub fn listed(n: usize, m: usize, points: Vec<f64>, weights: Vec<f64>, bias: bool) -> Self {
+        assert_eq!(points.len(), n * weights.len(), "{} numbers for {} inputs of {n}", points.len(), weights.len());
+        ExactLoss { n, m, importance: vec![1.0; n], bias, points, weights }
     }
 
     /// Numbers in a point of the search: `W [n, m]` and then, where there is one, the bias.
@@ -95,21 +106,36 @@ impl ExactLoss {
 
     /// The lowest of the minima that L-BFGS reaches from `starts` random points: loss and parameters.
     pub fn minimum(&self, starts: usize, rng: &Rng) -> (f64, Vec<f64>) {
+        self.minima(starts, rng).min_by(|a, b| a.0.total_cmp(&b.0)).expect("at least one start")
+    }
+
+    /// What L-BFGS reaches from each of `starts` random points, at least one: loss and parameters.
+    pub fn minima(&self, starts: usize, rng: &Rng) -> impl Iterator<Item = (f64, Vec<f64>)> {
+        (0..starts.max(1)).map(move |k| self.minimum_from(self.start(&mut rng.fork_index(k as u64))))
+    }
+
+    /// Xavier-normal weights and no bias.
+    pub fn start(&self, rng: &mut Rng) -> Vec<f64> {
         let (n, m) = (self.n, self.m);
         let scale = (2.0 / (n + m) as f64).sqrt();
-        let from = |k: usize| {
-            let mut rng = rng.fork_index(k as u64);
-            let mut p: Vec<f64> = (0..self.parameters()).map(|_| 0.0).collect();
-            p[..n * m].iter_mut().for_each(|w| *w = scale * rng.normal_f64());
-            let loss = minimise(&mut |p, g| self.value(p, g), &mut p, Stop { iterations: 300, ..Stop::default() });
-            (loss, p)
-        };
-        (0..starts.max(1)).map(from).min_by(|a, b| a.0.total_cmp(&b.0)).expect("at least one start")
+        let mut p = vec![0.0; self.parameters()];
+        p[..n * m].iter_mut().for_each(|w| *w = scale * rng.normal_f64());
+        p
+    }
+
+    /// The minimum that L-BFGS reaches from `p`: loss and parameters.
+    pub fn minimum_from(&self, mut p: Vec<f64>) -> (f64, Vec<f64>) {
+        let loss = minimise(
+            &mut |p, g| self.value(p, g),
+            &mut p,
+            Stop { iterations: 300, decrease: 1e-10, ..Stop::default() },
+        );
+        (loss, p)
     }
 }
 
 /// Nodes in `[0, 1]` and their weights, which add up to 1: zeros of the Legendre polynomial, by Newton's method.
-fn gauss_legendre(n: usize) -> Vec<(f64, f64)> {
+pub(super) fn gauss_legendre(n: usize) -> Vec<(f64, f64)> {
     (0..n)
         .map(|i| {
             let mut x = (PI * (i as f64 + 0.75) / (n as f64 + 0.5)).cos();
@@ -176,6 +202,36 @@ mod tests {
                 assert!((g[k] - numeric).abs() < 1e-4 * g[k].abs().max(1e-2), "{} for {numeric}", g[k]);
             }
         }
+    }
+
+    /// Nothing privileges the hidden dimensions of the ReLU-output model: rotating them leaves the loss as it is.
+    #[test]
+    fn a_rotation_changes_nothing() {
+        let mut rng = Rng::new(6);
+        let exact = ExactLoss::new(&[1.0, 0.8, 0.6, 0.4], 3, 0.3, true);
+        let p: Vec<f64> = (0..16).map(|_| 0.6 * rng.normal_f64()).collect();
+        let q = superlens_tensor::decomp::haar_rotation(3, &mut rng);
+        let mut rotated = p.clone();
+        for i in 0..4 {
+            (0..3).for_each(|k| rotated[3 * i + k] = (0..3).map(|l| q[3 * k + l] * p[3 * i + l]).sum());
+        }
+        let (before, after) = (exact.value(&p, &mut [0.0; 16]), exact.value(&rotated, &mut [0.0; 16]));
+        assert!((before / after - 1.0).abs() < 1e-12, "{before} became {after}");
+    }
+
+    /// Pairs that exclude each other cost nothing as antipodes; a pair that comes together costs `p E min²` each.
+    #[test]
+    fn pairs_cost_what_their_law_says() {
+        use super::super::groups::Groups;
+        let at = |groups| {
+            let law = FeatureLaw::new(vec![0.3; 4], groups).unwrap();
+            let w = [1.0, 0.0, -1.0, 0.0, 0.0, 1.0, 0.0, -1.0];
+            let p = [&w[..], &[0.0; 4]].concat();
+            ExactLoss::of_law(&[1.0; 4], 2, &law, true).value(&p, &mut [0.0; 12])
+        };
+        assert!(at(Groups::Anticorrelated(2)) < 1e-12);
+        let together = at(Groups::Correlated(2));
+        assert!((together / (4.0 * 0.3 / 6.0) - 1.0).abs() < 1e-2, "{together}, with four kinks at once");
     }
 
     /// Optima over free weights and bias, n = 2, m = 1, equal importance: values of an independent quadrature.

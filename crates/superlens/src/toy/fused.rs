@@ -4,12 +4,13 @@
 //! kernels of `superlens-tensor` on one core, so that nothing is handed between threads from step to step. Every
 //! instance draws fresh rows from a stream of its own; the number of threads changes no byte.
 
+use super::groups::{FeatureLaw, Source};
 use rayon::prelude::*;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use superlens_tensor::kernels::adam::{AdamStep, adam_step_here};
 use superlens_tensor::kernels::lanes::{GROUP, Lanes, MAX_GROUPS};
-use superlens_tensor::kernels::random::{SparseUniform, Words};
+use superlens_tensor::kernels::random::Words;
 use superlens_tensor::kernels::tied::{Response, Room, Tied, transpose};
 use superlens_tensor::optim::{AdamConfig, Optimiser, Schedule, SgdConfig};
 use superlens_tensor::{Mat, Rng};
@@ -20,7 +21,7 @@ const IN_CACHE: usize = 6 << 10;
 const LOOK: u64 = 50;
 /// Active inputs that the loss on fresh rows is averaged over, and rows at most and at least.
 const FRESH_ACTIVE: f64 = 1e6;
-const FRESH_ROWS: (f64, f64) = (100_000.0, 20_000_000.0);
+const FRESH_ROWS: (f64, f64) = (16_384.0, 20_000_000.0);
 
 /// What all instances share. The loss of a row is the mean over features of `importance · error²`.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +33,8 @@ pub struct Plan {
     pub readout: Response,
     /// Weight of `Σ |h|` beside the summed squared errors of a row.
     pub l1: f64,
+    /// Standard deviation of the first weights.
+    pub init: f64,
     /// Whether there is a bias, which starts at zero; without, it stays there.
     pub bias: bool,
     /// Whether inputs are uniform in `(−1, 1)` instead of `[0, 1)`.
@@ -40,6 +43,11 @@ pub struct Plan {
     pub steps: u64,
     pub optimiser: Optimiser,
     pub schedule: Schedule,
+}
+
+/// Standard deviation of Xavier-normal weights (Glorot and Bengio 2010) of `[n_features, d_hidden]`.
+pub fn xavier(n_features: usize, d_hidden: usize) -> f64 {
+    (2.0 / (n_features + d_hidden) as f64).sqrt()
 }
 
 /// One instance after training.
@@ -53,6 +61,8 @@ pub struct Trained {
     pub loss: f64,
     /// Loss during training, averaged over the steps since the last entry: `(step, loss)`.
     pub history: Vec<(u64, f64)>,
+    /// The weights on the way, `(step, w)`, the first ones included; empty unless asked for.
+    pub path: Vec<(u64, Mat)>,
 }
 
 impl Plan {
@@ -71,7 +81,20 @@ impl Plan {
         rng: &Rng,
         watch: &(dyn Fn(f64) -> ControlFlow<()> + Sync),
     ) -> Option<Vec<Trained>> {
-        let all = (self.steps * density.len() as u64).max(1) as f64;
+        let laws: Vec<FeatureLaw> = density.iter().map(|p| FeatureLaw::independent(p.clone())).collect();
+        self.train_on(&laws, 0, rng, watch)
+    }
+
+    /// The same for any laws of the features, one an instance. With `looks > 0` the weights are kept that many times on the
+    /// way, at equal distances, and the history has an entry for each.
+    pub fn train_on(
+        &self,
+        laws: &[FeatureLaw],
+        looks: u64,
+        rng: &Rng,
+        watch: &(dyn Fn(f64) -> ControlFlow<()> + Sync),
+    ) -> Option<Vec<Trained>> {
+        let all = (self.steps * laws.len() as u64).max(1) as f64;
         let (done, stopped) = (AtomicU64::new(0), AtomicBool::new(false));
         let tell = |steps: u64| {
             let before = done.fetch_add(steps, Ordering::Relaxed);
@@ -81,23 +104,33 @@ impl Plan {
             !stopped.load(Ordering::Relaxed)
         };
         // Dense instances take longest, so they come first.
-        let mut order: Vec<usize> = (0..density.len()).collect();
-        let active = |i: usize| density[i].iter().sum::<f64>();
+        let mut order: Vec<usize> = (0..laws.len()).collect();
+        let active = |i: usize| laws[i].densities().iter().sum::<f64>();
         order.sort_by(|&i, &j| active(j).total_cmp(&active(i)).then(i.cmp(&j)));
         let mut trained: Vec<(usize, Option<Trained>)> = order
             .into_par_iter()
             .with_max_len(1)
-            .map(|i| (i, Instance::new(self, &density[i], &rng.fork_index(i as u64)).run(&tell)))
+            .map(|i| (i, Instance::new(self, &laws[i], &rng.fork_index(i as u64)).run(looks, &tell)))
             .collect();
         trained.sort_by_key(|(i, _)| *i);
         trained.into_iter().map(|(_, t)| t).collect()
     }
 }
 
+impl Plan {
+    /// The loss of weights on fresh rows, ten times as many as training ends with: the least of several noisy losses is too
+    /// low, so that a model that was chosen by its loss is measured again.
+    pub fn measure(&self, model: &Trained, law: &FeatureLaw, rng: &Rng) -> f64 {
+        let mut instance = Instance::new(self, law, rng);
+        instance.params = model.w.data().iter().chain(&model.b).copied().collect();
+        (0..10).map(|_| instance.fresh_loss()).sum::<f64>() / 10.0
+    }
+}
+
 /// An instance in training.
 struct Instance<'a> {
     plan: &'a Plan,
-    law: SparseUniform,
+    law: Source,
     words: Words,
     fresh: Words,
     x: Lanes,
@@ -112,17 +145,16 @@ struct Instance<'a> {
 }
 
 impl<'a> Instance<'a> {
-    fn new(plan: &'a Plan, density: &[f64], rng: &Rng) -> Self {
+    fn new(plan: &'a Plan, law: &FeatureLaw, rng: &Rng) -> Self {
         let (n, m) = (plan.n_features(), plan.d_hidden);
-        assert_eq!(n, density.len(), "densities for the features");
+        assert_eq!(n, law.n_features(), "densities for the features");
         let mut init = rng.fork("init");
-        // Xavier-normal weights and no bias, as the paper's notebook.
-        let scale = (2.0 / (n + m) as f32).sqrt();
+        let scale = plan.init as f32;
         let params: Vec<f32> = (0..n * m).map(|_| scale * init.normal()).chain(vec![0.0; n]).collect();
         let groups = (IN_CACHE / (m * GROUP)).clamp(16, MAX_GROUPS).min(plan.batch.div_ceil(GROUP) + 1);
         let zeros = vec![0.0; params.len()];
         Instance {
-            law: SparseUniform::new(density, plan.signed),
+            law: Source::new(law, plan.signed),
             words: Words::new(&rng.fork("batches")),
             fresh: Words::new(&rng.fork("fresh")),
             x: Lanes::zeros(n, groups),
@@ -137,10 +169,13 @@ impl<'a> Instance<'a> {
         }
     }
 
-    fn run(mut self, tell: &dyn Fn(u64) -> bool) -> Option<Trained> {
+    fn run(mut self, looks: u64, tell: &dyn Fn(u64) -> bool) -> Option<Trained> {
         let steps = self.plan.steps;
-        let mut history = Vec::new();
-        let log = (steps / 100).max(1);
+        let (mut history, mut path) = (Vec::new(), Vec::new());
+        let log = (steps / looks.max(100)).max(1);
+        if looks > 0 {
+            path.push((0, self.weights()));
+        }
         let (mut sum, mut since) = (0.0, 0u64);
         for step in 0..steps {
             sum += self.loss(self.plan.batch, false);
@@ -149,6 +184,9 @@ impl<'a> Instance<'a> {
             if (step + 1) % log == 0 || step + 1 == steps {
                 history.push((step + 1, sum / since as f64));
                 (sum, since) = (0.0, 0);
+                if looks > 0 {
+                    path.push((step + 1, self.weights()));
+                }
             }
             if (step + 1) % LOOK == 0 && !tell(LOOK) {
                 return None;
@@ -158,9 +196,13 @@ impl<'a> Instance<'a> {
             return None;
         }
         let loss = self.fresh_loss();
-        let n = self.plan.n_features();
-        let b = self.params.split_off(n * self.plan.d_hidden);
-        Some(Trained { w: Mat::from_vec(n, self.plan.d_hidden, self.params), b, loss, history })
+        let b = self.params[self.plan.n_features() * self.plan.d_hidden..].to_vec();
+        Some(Trained { w: self.weights(), b, loss, history, path })
+    }
+
+    fn weights(&self) -> Mat {
+        let (n, m) = (self.plan.n_features(), self.plan.d_hidden);
+        Mat::from_vec(n, m, self.params[..n * m].to_vec())
     }
 
     /// The loss on `rows` new rows, with its gradient in `grad`.
@@ -186,7 +228,6 @@ impl<'a> Instance<'a> {
         let words = if fresh { &mut self.fresh } else { &mut self.words };
         let (mut loss, mut left, mut seen) = (0.0, rows, 0);
         while left > 0 {
-            self.x.clear();
             let (drawn, written) = self.law.fill(words, left, &mut self.x);
             left -= drawn;
             let groups = written.div_ceil(GROUP);
@@ -237,6 +278,7 @@ mod tests {
             hidden: Response::Linear,
             readout: Response::Relu,
             l1: 0.0,
+            init: xavier(n, m),
             bias: true,
             signed: false,
             batch: 256,
@@ -282,6 +324,28 @@ mod tests {
         let one = train(&plan, &[0.3, 0.3, 0.01], 1);
         assert_eq!(one, train(&plan, &[0.3, 0.3, 0.01], 3));
         assert_ne!(one[0].w, one[1].w);
+    }
+
+    /// Looking on changes nothing, and the last look is the end.
+    #[test]
+    fn the_path_leads_to_the_end() {
+        let plan = Plan { steps: 200, ..plan(6, 3) };
+        let laws = [FeatureLaw::independent(vec![0.3; 6])];
+        let go =
+            |looks| plan.train_on(&laws, looks, &Rng::new(1), &|_| ControlFlow::Continue(())).unwrap().swap_remove(0);
+        let (blind, seen) = (go(0), go(20));
+        assert!(blind.path.is_empty() && blind.w == seen.w);
+        assert_eq!((seen.path[0].0, seen.path.last().unwrap()), (0, &(200, seen.w.clone())));
+        assert!(seen.path.len() > 20 && seen.path.len() == seen.history.len() + 1);
+    }
+
+    /// Measuring again gives the same loss but for the draw.
+    #[test]
+    fn a_model_is_measured_on_rows_of_its_own() {
+        let plan = Plan { steps: 300, ..plan(4, 2) };
+        let model = train(&plan, &[0.3], 1).swap_remove(0);
+        let again = plan.measure(&model, &FeatureLaw::independent(vec![0.3; 4]), &Rng::new(9));
+        assert!(again != model.loss && (again / model.loss - 1.0).abs() < 0.01, "{again} for {}", model.loss);
     }
 
     #[test]

@@ -37,6 +37,31 @@ pub fn dimensions_per_feature(w: &Mat) -> f64 {
     w.cols() as f64 / norms(w).iter().map(|norm| norm * norm).sum::<f64>()
 }
 
+/// `Σ_{j≠i} (Ŵ_i · W_j)²` (Elhage et al. 2022): 0 for a feature at right angles to all others, 1 and more for one that shares
+/// its direction heavily.
+pub fn superposition(w: &Mat) -> Vec<f64> {
+    let gram = matmul(w, w.t());
+    let of = |(i, norm): (usize, &f64)| {
+        let others = (0..w.rows()).filter(|&j| j != i);
+        if *norm > NOTHING { others.map(|j| (f64::from(gram[(i, j)]) / norm).powi(2)).sum() } else { 0.0 }
+    };
+    norms(w).iter().enumerate().map(of).collect()
+}
+
+/// Cosines between all pairs of directions inside consecutive sets of `size` features, and across them; 0 for a feature
+/// without direction.
+pub fn set_cosines(w: &Mat, size: usize) -> (Vec<f64>, Vec<f64>) {
+    let (gram, norms) = (matmul(w, w.t()), norms(w));
+    let (mut within, mut across) = (Vec::new(), Vec::new());
+    for i in 0..w.rows() {
+        for j in 0..i {
+            let cosine = f64::from(gram[(i, j)]) / (norms[i] * norms[j]).max(NOTHING * NOTHING);
+            if i / size == j / size { within.push(cosine) } else { across.push(cosine) }
+        }
+    }
+    (within, across)
+}
+
 /// Cosines between the directions of all pairs of represented features, row after row.
 pub fn cosines(w: &Mat) -> Vec<f64> {
     let norms = norms(w);
@@ -78,6 +103,16 @@ mod tests {
         }
         let tetrahedron = Mat::from_fn(4, 3, |i, j| [[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]][i][j] as f32);
         assert!(dimensionality(&tetrahedron).iter().all(|d| (d - 0.75).abs() < 1e-6));
+    }
+
+    #[test]
+    fn what_is_shared_and_with_whom() {
+        let shared = superposition(&polygon(4));
+        assert!(shared.iter().all(|s| (s - 1.0).abs() < 1e-6), "an opposite feature shares all: {shared:?}");
+        assert_eq!(superposition(&Mat::zeros(2, 2)), [0.0, 0.0]);
+        let (within, across) = set_cosines(&polygon(4), 2);
+        assert!(within.iter().all(|c| c.abs() < 1e-6) && within.len() == 2);
+        assert!((across.iter().sum::<f64>() + 2.0).abs() < 1e-6 && across.len() == 4);
     }
 
     #[test]

@@ -2,15 +2,41 @@
 //!
 //! One file per model. The ground truth is always read from the trained weights, never assumed from the setting.
 
+pub mod abs_value;
+pub mod bit_extraction;
+pub mod boolean_and;
+pub mod circular;
+pub mod compressed_computation;
+mod concepts;
+pub mod correlated;
 pub mod data;
 pub mod demo;
+mod dictionary;
 pub mod exact;
 pub mod fused;
 pub mod geometry;
+pub mod groups;
+pub mod head_superposition;
+pub mod hidden_layer;
+pub mod incidental;
+pub mod irreducible;
 pub mod lab;
+pub mod lookup;
+pub mod memoriser;
+pub mod modular_addition;
 pub mod noise;
+pub mod one_neuron_resnet;
+pub mod onion;
+pub mod polytope;
+mod probe;
+pub mod product;
 pub mod relu_hidden;
 pub mod relu_output;
+pub mod residual_mlp;
+pub mod rotated;
+pub mod skip_trigram;
+pub mod stuck;
+mod taped;
 mod tied;
 mod truth;
 

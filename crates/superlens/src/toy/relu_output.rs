@@ -1,6 +1,6 @@
 //! `relu_output`: features squeezed through a linear bottleneck and read out by a ReLU.
 
-use super::data::SparseFeatures;
+use super::groups::FeatureLaw;
 use super::tied::{self, BlockLoss, loss_in_blocks, readout_error};
 use super::{Origin, Sample, ToyModel, Truth};
 use superlens_tensor::kernels::gemm::{gemm, matmul};
@@ -16,7 +16,7 @@ use superlens_tensor::{Mat, Rng, View};
 /// Parameters: `w [n_features, d_hidden]`, one feature's direction a row (the paper's `Wᵀ`), and `b [1, n_features]`.
 #[derive(Clone, Debug)]
 pub struct ReluOutput {
-    pub features: SparseFeatures,
+    pub features: FeatureLaw,
     pub d_hidden: usize,
     /// Rows per training step.
     pub batch: usize,
@@ -74,7 +74,7 @@ impl Objective for Reconstruction {
 }
 
 /// With `h = x w`, `r = ReLU(h wᵀ + b)` and `e = 2 scale (r − x) [r > 0]`: `dw = xᵀ (e w) + eᵀ h`, `db = Σ e`.
-fn block(x: View, w: &Mat, b: &Mat, scale: f32) -> BlockLoss {
+pub(super) fn block(x: View, w: &Mat, b: &Mat, scale: f32) -> BlockLoss {
     let h = matmul(x, w);
     let mut e = matmul(&h, w.t());
     let (loss, db) = readout_error(&mut e, b, x, scale);
@@ -85,13 +85,14 @@ fn block(x: View, w: &Mat, b: &Mat, scale: f32) -> BlockLoss {
 
 #[cfg(test)]
 mod tests {
+    use super::super::data::SparseFeatures;
     use super::*;
 
     #[test]
     fn the_gradient_is_that_of_the_definition() {
         let (n, m, batch) = (7, 3, 300);
         let model = ReluOutput {
-            features: SparseFeatures::uniform(n, 0.3),
+            features: SparseFeatures::uniform(n, 0.3).into(),
             d_hidden: m,
             batch,
             training: tied::recipe(1, 0.01),
@@ -117,7 +118,7 @@ mod tests {
     fn the_loss_of_an_antipodal_pair_is_known() {
         let p = 0.5;
         let model = ReluOutput {
-            features: SparseFeatures::uniform(2, p),
+            features: SparseFeatures::uniform(2, p).into(),
             d_hidden: 1,
             batch: 200_000,
             training: tied::recipe(1, 0.01),

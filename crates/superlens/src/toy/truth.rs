@@ -15,9 +15,9 @@ const RANK_CUT: f64 = 0.1;
 /// A neuron whose variance is below this share of the largest neuron's is dead.
 const LIVE: f64 = 1e-4;
 /// Two features with this share of a neuron's variance make it polysemantic.
-const SECOND_SHARE: f64 = 0.1;
+pub(super) const SECOND_SHARE: f64 = 0.1;
 /// So does the lack of any feature with this share: then many features hold a little each.
-const MAIN_SHARE: f64 = 0.5;
+pub(super) const MAIN_SHARE: f64 = 0.5;
 /// A layer is monosemantic below this share of polysemantic neurons among the live ones.
 const POLYSEMANTIC_LAYER: f64 = 0.05;
 
@@ -83,25 +83,30 @@ impl Truth {
 
     /// The same where it is known why features that fit would miss the neurons.
     pub fn of_fitting(directions: &Mat, variance: &[f64], mechanism: Mechanism) -> Truth {
+        let represented = represented(directions);
+        let fits = represented.len() <= rank(&directions.select_rows(&represented));
+        let cause = if fits { Cause::Orthogonal(mechanism) } else { Cause::Superposition };
+        let truth = Truth::of_known(directions, variance, |_| cause);
+        // More features than dimensions are superposition, however few neurons show it.
+        if fits { truth } else { Truth { verdict: Verdict::Superposition, mechanism: None, ..truth } }
+    }
+
+    /// The same where it is known why a neuron would be polysemantic: `cause` tells it from the neuron's index. Whether it
+    /// is polysemantic is still read from `directions`.
+    pub fn of_known(directions: &Mat, variance: &[f64], cause: impl Fn(usize) -> Cause) -> Truth {
         let (n, d) = directions.shape();
         assert_eq!(n, variance.len(), "directions {:?} and {} variances", directions.shape(), variance.len());
-        let features: Vec<usize> = (0..n).filter(|&i| norm(directions.row(i)) > REPRESENTED).collect();
-        let represented = directions.select_rows(&features);
-        let rank = rank(&represented);
-        let lines = count_lines(&represented);
         let shares: Vec<NeuronShares> = (0..d).map(|j| NeuronShares::of(directions, variance, j)).collect();
         let largest = shares.iter().map(|s| s.variance).fold(0.0, f64::max);
         let live: Vec<bool> = shares.iter().map(|s| s.variance > LIVE * largest).collect();
-        let polysemantic: Vec<bool> =
-            shares.iter().zip(&live).map(|(s, &l)| l && (s.second >= SECOND_SHARE || s.first < MAIN_SHARE)).collect();
-        let cause = if features.len() > rank { Cause::Superposition } else { Cause::Orthogonal(mechanism) };
-        let causes: Vec<Option<Cause>> = polysemantic.iter().map(|&p| p.then_some(cause)).collect();
-        let (verdict, mechanism) = match cause {
-            _ if features.is_empty() => (Verdict::Inconclusive, None),
-            Cause::Superposition => cause.verdict(),
-            _ => verdict_of(&causes, &live),
-        };
-        Truth { verdict, mechanism, features, directions: represented, rank, lines, live, causes }
+        let polysemantic = |j: usize| live[j] && (shares[j].second >= SECOND_SHARE || shares[j].first < MAIN_SHARE);
+        let causes: Vec<Option<Cause>> = (0..d).map(|j| polysemantic(j).then(|| cause(j))).collect();
+        let features = represented(directions);
+        let nothing = (Verdict::Inconclusive, None);
+        let (verdict, mechanism) = if features.is_empty() { nothing } else { verdict_of(&causes, &live) };
+        let directions = directions.select_rows(&features);
+        let (rank, lines) = (rank(&directions), count_lines(&directions));
+        Truth { verdict, mechanism, features, directions, rank, lines, live, causes }
     }
 
     /// The truth of a layer whose `causes` are known, one a neuron, from what the model computes and not from directions.
@@ -170,6 +175,11 @@ impl Truth {
         let n = cos.rows();
         (0..n).flat_map(|i| (0..i).map(move |j| (i, j))).map(|ij| cos[ij].abs()).fold(0.0, f32::max)
     }
+}
+
+/// The features whose directions are long enough, by their index.
+fn represented(directions: &Mat) -> Vec<usize> {
+    (0..directions.rows()).filter(|&i| norm(directions.row(i)) > REPRESENTED).collect()
 }
 
 /// What explains most of the polysemantic neurons, or that there are too few of those to speak of.

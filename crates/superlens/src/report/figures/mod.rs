@@ -1,6 +1,7 @@
 //! The pictures of a diagnosis, one file each. Every one stands empty data, one value and huge counts.
 
 mod alignment;
+mod bars;
 mod coherence;
 mod demo;
 mod directions;
@@ -82,5 +83,6 @@ pub fn toy(picture: &Picture) -> Figure {
         }
         Picture::Grid(g) => grid::grid(g),
         Picture::Heat(h) => heat::heat(h),
+        Picture::Bars(b) => bars::bars(b),
     }
 }

@@ -44,7 +44,7 @@ pub fn sweep(s: &Sweep) -> Figure {
     // A linear axis shows how large values are, so it starts at zero.
     let zero = (!s.y.log).then_some(0.0);
     let y = scale(s.y, all().map(|p| p.1).chain(levels().map(|l| l.0)).chain(zero));
-    let area = sheet.area(top, &y, &s.x.name);
+    let area = sheet.area_beside(top, &ticks(s.y, &y), &s.x.name);
     let y = y.onto(area.bottom, area.top);
     let x = scale(s.x, all().map(|p| p.0)).onto(area.left + 8.0, area.right - 24.0);
     sheet.y_axis(&area, &ticks(s.y, &y), &named(s.y));

@@ -1,132 +1,106 @@
-//! `toy boolean_and`: all pairwise ANDs of sparse inputs from far fewer neurons, by a random construction.
+//! `toy boolean_and`: all pairwise ANDs of sparse inputs from far fewer neurons, by a random construction or by training.
 
-use super::tied::{setting, short};
-use super::{Lab, Outcome, Setting, SettingError, Settings, Toy, ToyError};
-use rayon::prelude::*;
+use super::hidden_layer::{self, best, object, restarts, rows};
+use super::tied::{self, setting, short};
+use super::{Heat, HeatPanel, Lab, Outcome, Picture, Setting, SettingError, Settings, Toy, ToyError};
+use crate::toy::boolean_and::{Law, RandomAnd, TrainedAnd, dense_and_binary};
+use crate::toy::hidden_layer::balanced;
+use crate::toy::{Made, ToyModel};
 use serde_json::json;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use superlens_tensor::Rng;
+use std::time::Instant;
 
 pub const TOY: Toy = Toy {
     name: "boolean_and",
-    about: "U-AND: every AND of two sparse inputs, read from random neurons z = ReLU(Wx − 1) that several of them share",
-    source: "Hänni, Mendel, Vaintrob and Chan 2024, Mathematical Models of Computation in Superposition (arXiv 2408.05451); \
-             moments derived",
+    about: "U-AND: every AND of two sparse inputs, read from random neurons z = ReLU(Wx − 1) that several of them share, or trained",
+    source: "Hänni, Mendel, Vaintrob and Chan 2024, Mathematical Models of Computation in Superposition (arXiv 2408.05451), moments \
+             derived; trained: Newgas 2025 (arXiv 2507.09816)",
     settings: SETTINGS,
-    keys: "Each instance has loss (share of read-outs on the wrong side of one half), ands (how many there are), mean_none, \
-           mean_one, mean_both and std_none, std_one, std_both of the read-out by how many of its two inputs are on, the same \
-           with theory_ in front (std only for one), and empty_pairs (pairs without a common neuron, left out).",
-    model: None,
+    keys: "With circuit=random each instance has loss (share of read-outs on the wrong side of one half), errors (how many), ands (how many \
+           there are), mean_none, mean_one, mean_both and std_none, std_one, std_both of the read-out by how many of its two inputs are \
+           on, the same with theory_ in front (std only for one), off_none, off_one and off_both (measured less theory), std_ratio \
+           (measured over theory, one on) and empty_pairs (pairs without a common neuron, left out). With circuit=trained it has loss \
+           (mean over rows and outputs), relative (loss over the mean variance of an AND: 1 for a network that always says the mean), \
+           dense (share of a neuron's weights that are at least a quarter of its largest), binary (share of the variance of a neuron's \
+           weights that two sizes explain; 0.64 for normal ones), ands, represented, truth, polysemantic_neurons and restart_losses.",
+    model: Some(model),
     run,
 };
 
 const SETTINGS: &[Setting] = &[
-    setting("inputs", "100", "Boolean inputs, 3 to 1000"),
-    setting("neurons", "1000", "neurons, 1 to 20000"),
-    setting("connect", "0.1", "probability that a neuron sees an input"),
-    setting("active", "3", "inputs that are on at once"),
-    setting("law", "fixed", "which: fixed (that many, at random), or zipf:S (each on its own, that many on average)"),
-    setting("trials", "100", "inputs drawn"),
+    setting("circuit", "random", "random (the construction) or trained"),
+    setting("inputs", "40", "Boolean inputs, 3 to 1000; up to 60 for trained"),
+    setting("neurons", "400", "neurons, 1 to 20000; up to 2000 for trained"),
+    setting("connect", "0.2", "random: probability that a neuron sees an input"),
+    setting("active", "3", "random: inputs that are on at once; trained: on average"),
+    setting("law", "fixed", "random: fixed (that many, at random), or zipf:S (each on its own, that many on average)"),
+    setting("trials", "100", "random: inputs drawn"),
+    setting("steps", "6000", "trained: training steps"),
+    setting("batch", "1024", "trained: fresh rows a step"),
+    tied::OPTIMISER,
+    setting("lr", "3e-3", "trained: learning rate"),
+    hidden_layer::NO_DECAY,
+    hidden_layer::SCHEDULE,
+    setting("restarts", "1", "trained: models for each instance, of which the best is kept"),
 ];
 
-/// How inputs are drawn.
-enum Law {
-    Fixed,
-    /// Probability of each input.
-    Each(Vec<f64>),
-}
-
-struct Construction {
-    inputs: usize,
-    neurons: usize,
-    connect: f64,
-    active: usize,
-    trials: usize,
-    law: Law,
-}
-
-/// Sum, sum of squares and count of read-outs.
-#[derive(Clone, Copy, Default)]
-struct Moments {
-    sum: f64,
-    squares: f64,
-    n: f64,
-}
-
-impl Moments {
-    fn add(&mut self, v: f64) {
-        self.sum += v;
-        self.squares += v * v;
-        self.n += 1.0;
-    }
-
-    fn mean(&self) -> f64 {
-        self.sum / self.n.max(1.0)
-    }
-
-    fn std(&self) -> f64 {
-        (self.squares / self.n.max(1.0) - self.mean().powi(2)).max(0.0).sqrt()
-    }
-}
-
-/// What was measured: read-outs with none, one and both of their inputs on.
-struct Measured {
-    by_on: [Moments; 3],
-    errors: usize,
-    read: usize,
-    empty: usize,
-}
-
 fn run(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
-    let c = construction(s)?;
-    let done = AtomicUsize::new(0);
-    let measured: Vec<Option<Measured>> = (0..lab.instances)
-        .into_par_iter()
-        .with_max_len(1)
-        .map(|i| {
-            let m = c.measure(&lab.rng.fork_index(i as u64));
-            let share = (done.fetch_add(1, Ordering::Relaxed) + 1) as f64 / lab.instances as f64;
-            (lab.watch)(share, "reading ANDs").is_continue().then_some(m)
-        })
-        .collect();
-    let measured: Vec<Measured> = measured.into_iter().collect::<Option<_>>().ok_or(ToyError::Stopped)?;
+    match is_trained(s)? {
+        true => run_trained(s, lab),
+        false => run_random(s, lab),
+    }
+}
+
+fn is_trained(s: &Settings) -> Result<bool, SettingError> {
+    s.choice("circuit", &[("random", false), ("trained", true)])
+}
+
+fn model(s: &Settings) -> Result<Box<dyn ToyModel>, SettingError> {
+    Ok(if is_trained(s)? { Box::new(trained(s)?) } else { Box::new(random(s)?) })
+}
+
+fn run_random(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
+    let c = random(s)?;
+    let trials = s.whole("trials", 1..=1_000_000)?;
+    let measured = lab.side_by_side(lab.instances, "reading ANDs", |_, rng, tell| {
+        c.measure(trials, rng, &mut |share| tell(share).is_continue())
+    })?;
     let mut outcome = Outcome::default();
     outcome.table.push(["instance", "error", "none on", "one on", "both on", "std, one on"].map(String::from).to_vec());
     let theory = c.theory();
     let [none, one, both, std] = theory.map(short);
     outcome.table.push(["theory".to_string(), "–".into(), none, one, both, std].to_vec());
+    let ands = c.inputs * (c.inputs - 1) / 2;
     for (i, m) in measured.iter().enumerate() {
-        let means = m.by_on.map(|b| b.mean());
+        let (means, stds) = (m.by_on.map(|b| b.mean()), m.by_on.map(|b| b.std()));
         let error = m.errors as f64 / m.read.max(1) as f64;
-        let row =
-            [i.to_string(), short(error), short(means[0]), short(means[1]), short(means[2]), short(m.by_on[1].std())];
-        outcome.table.push(row.to_vec());
-        let value = json!({
-            "seed": i, "loss": error, "ands": c.inputs * (c.inputs - 1) / 2, "empty_pairs": m.empty,
+        outcome.table.push(
+            std::iter::once(i.to_string()).chain([error, means[0], means[1], means[2], stds[1]].map(short)).collect(),
+        );
+        outcome.instances.push(object(json!({
+            "seed": i, "loss": error, "errors": m.errors, "ands": ands, "empty_pairs": m.empty,
             "mean_none": means[0], "mean_one": means[1], "mean_both": means[2],
-            "std_none": m.by_on[0].std(), "std_one": m.by_on[1].std(), "std_both": m.by_on[2].std(),
+            "std_none": stds[0], "std_one": stds[1], "std_both": stds[2],
             "theory_mean_none": theory[0], "theory_mean_one": theory[1], "theory_mean_both": theory[2],
-            "theory_std_one": theory[3], "truth": "superposition",
-        });
-        outcome.instances.push(value.as_object().cloned().unwrap_or_default());
+            "off_none": means[0] - theory[0], "off_one": means[1] - theory[1], "off_both": means[2] - theory[2],
+            "theory_std_one": theory[3], "std_ratio": stds[1] / theory[3].max(f64::MIN_POSITIVE), "truth": "superposition",
+        })));
     }
     outcome.says.push(format!(
-        "{} ANDs of {} inputs from {} neurons. The read-out of a pair is the mean of the neurons that see both; with {} inputs \
+        "{ands} ANDs of {} inputs from {} neurons. The read-out of a pair is the mean of the neurons that see both; with {} inputs \
          on, theory expects the row above. Errors are read-outs on the wrong side of one half.{}",
-        c.inputs * (c.inputs - 1) / 2,
         c.inputs,
         c.neurons,
-        c.active,
-        if matches!(c.law, Law::Fixed) { "" } else { " The theory holds for a fixed number of inputs; here it varies." }
+        s.text("active"),
+        if matches!(c.law, Law::Fixed(_)) { "" } else { " The theory holds for a fixed number of inputs; here it varies." }
     ));
     Ok(outcome)
 }
 
-fn construction(s: &Settings) -> Result<Construction, SettingError> {
+fn random(s: &Settings) -> Result<RandomAnd, SettingError> {
     let inputs = s.whole("inputs", 3..=1000)?;
     let active = s.whole("active", 1..=inputs)?;
     let law = match s.text("law") {
-        "fixed" => Law::Fixed,
+        "fixed" => Law::Fixed(active),
         text => {
             let power =
                 text.strip_prefix("zipf:").and_then(|p| p.parse::<f64>().ok()).filter(|p| (0.0..=10.0).contains(p));
@@ -136,101 +110,65 @@ fn construction(s: &Settings) -> Result<Construction, SettingError> {
             Law::Each(shape.iter().map(|v| (v * scale).min(1.0)).collect())
         }
     };
-    Ok(Construction {
+    Ok(RandomAnd { inputs, neurons: s.whole("neurons", 1..=20_000)?, connect: s.real("connect", 1e-4..=1.0)?, law })
+}
+
+fn trained(s: &Settings) -> Result<TrainedAnd, SettingError> {
+    let inputs = s.whole("inputs", 3..=60)?;
+    let active = s.real("active", 0.01..=inputs as f64)?;
+    Ok(TrainedAnd {
         inputs,
-        neurons: s.whole("neurons", 1..=20_000)?,
-        connect: s.real("connect", 1e-4..=1.0)?,
-        active,
-        trials: s.whole("trials", 1..=1_000_000)?,
-        law,
+        neurons: s.whole("neurons", 1..=2000)?,
+        density: active / inputs as f64,
+        batch: s.whole("batch", 1..=1 << 22)?,
+        training: hidden_layer::training(s)?,
     })
 }
 
-impl Construction {
-    /// E[R | none on], E[R | one on], E[R | both on] and the standard deviation with one on, for `s` inputs on at once.
-    fn theory(&self) -> [f64; 4] {
-        let (s, p, d) = (self.active as f64, self.connect, self.neurons as f64);
-        let std = ((s - 1.0) * p * (1.0 - p) / (d * p * p)).sqrt();
-        [s * p - 1.0 + (1.0 - p).powf(s), (s - 1.0) * p, 1.0 + (s - 2.0) * p, std]
-    }
-
-    fn measure(&self, rng: &Rng) -> Measured {
-        let mut wires = rng.fork("wires");
-        // The neurons that see each input, in order.
-        let sees: Vec<Vec<u32>> = (0..self.inputs)
-            .map(|_| (0..self.neurons as u32).filter(|_| wires.chance(self.connect)).collect())
-            .collect();
-        let pairs: Vec<(usize, usize)> = (0..self.inputs).flat_map(|b| (0..b).map(move |a| (a, b))).collect();
-        let common: Vec<Vec<u32>> = pairs.iter().map(|&(a, b)| both(&sees[a], &sees[b])).collect();
-        let mut m = Measured { by_on: [Moments::default(); 3], errors: 0, read: 0, empty: 0 };
-        m.empty = common.iter().filter(|c| c.is_empty()).count();
-        let mut draws = rng.fork("inputs");
-        for _ in 0..self.trials {
-            let on = self.draw(&mut draws);
-            let mut z = vec![-1.0f64; self.neurons];
-            (0..self.inputs).filter(|&i| on[i]).for_each(|i| sees[i].iter().for_each(|&k| z[k as usize] += 1.0));
-            z.iter_mut().for_each(|z| *z = z.max(0.0));
-            for (&(a, b), common) in pairs.iter().zip(&common).filter(|(_, c)| !c.is_empty()) {
-                let read = common.iter().map(|&k| z[k as usize]).sum::<f64>() / common.len() as f64;
-                let count = usize::from(on[a]) + usize::from(on[b]);
-                m.by_on[count].add(read);
-                m.errors += usize::from((read > 0.5) != (count == 2));
-                m.read += 1;
-            }
-        }
-        m
-    }
-
-    fn draw(&self, rng: &mut Rng) -> Vec<bool> {
-        match &self.law {
-            Law::Each(p) => p.iter().map(|&p| rng.chance(p)).collect(),
-            Law::Fixed => {
-                let mut on = vec![false; self.inputs];
-                rng.permutation(self.inputs)[..self.active].iter().for_each(|&i| on[i] = true);
-                on
-            }
+fn run_trained(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
+    let model = trained(s)?;
+    let starts = restarts(s, "restarts", lab.instances)?;
+    let start = Instant::now();
+    let made = hidden_layer::train(lab, lab.instances, starts, |_| model.clone())?;
+    let steps = model.training.steps * (lab.instances * starts) as u64;
+    let mut outcome = Outcome { training: start.elapsed(), steps, ..Outcome::default() };
+    let head = ["instance", "loss / variance", "worst restart", "dense", "binary", "ANDs represented", "truth"];
+    outcome.table.push(head.map(String::from).to_vec());
+    let p = model.density * model.density;
+    let ands = model.layer().n_outputs();
+    let mut panels = Vec::new();
+    for (i, made) in made.iter().enumerate() {
+        let losses: Vec<f64> = made.iter().map(|m: &Made| m.loss.unwrap_or(f64::NAN)).collect();
+        let params = balanced(&made[best(&losses)].params);
+        let loss = model.layer().fresh_loss(&params, 200_000, &lab.rng.fork_index(i as u64));
+        let (relative, worst) = (loss / (p * (1.0 - p)), losses.iter().copied().fold(0.0, f64::max) / (p * (1.0 - p)));
+        let (dense, binary) = dense_and_binary(params.get("w1"));
+        let truth = model.truth(&params);
+        let numbers = [relative, worst, dense, binary, truth.features.len() as f64].map(short);
+        outcome.table.push([i.to_string()].into_iter().chain(numbers).chain([truth.label()]).collect());
+        outcome.instances.push(object(json!({
+            "seed": i, "loss": loss, "relative": relative, "dense": dense, "binary": binary, "ands": ands,
+            "represented": truth.features.len(), "truth": truth.label(), "polysemantic_neurons": truth.polysemantic(),
+            "restart_losses": losses, "W1": rows(&params.get("w1").transposed()), "b": params.get("b1").data(),
+        })));
+        if i < 3 {
+            panels.push(HeatPanel { label: format!("instance {i}"), rows: rows(params.get("w1")) });
         }
     }
-}
-
-/// What two rising lists share.
-fn both(a: &[u32], b: &[u32]) -> Vec<u32> {
-    let (mut i, mut j) = (0, 0);
-    let mut out = Vec::new();
-    while i < a.len() && j < b.len() {
-        match a[i].cmp(&b[j]) {
-            std::cmp::Ordering::Less => i += 1,
-            std::cmp::Ordering::Greater => j += 1,
-            std::cmp::Ordering::Equal => {
-                out.push(a[i]);
-                (i, j) = (i + 1, j + 1);
-            }
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Means within 0.005 of the formulas and the deviation within 15 %, at the sizes of the claims' second line.
-    #[test]
-    fn moments_are_those_of_the_formulas() {
-        let c = Construction { inputs: 100, neurons: 1000, connect: 0.1, active: 3, trials: 60, law: Law::Fixed };
-        let m = c.measure(&Rng::new(1));
-        let theory = c.theory();
-        for (k, want) in theory[..3].iter().enumerate() {
-            // Few pairs have both inputs on: three a trial.
-            let error = 4.0 * m.by_on[k].std() / (m.by_on[k].n).sqrt();
-            assert!((m.by_on[k].mean() - want).abs() < 0.005 + error, "{k}: {} for {want}", m.by_on[k].mean());
-        }
-        assert!((m.by_on[1].std() / theory[3] - 1.0).abs() < 0.15, "{} for {}", m.by_on[1].std(), theory[3]);
-        assert!(m.errors < m.read / 300);
-    }
-
-    #[test]
-    fn lists_are_intersected() {
-        assert_eq!(both(&[1, 3, 5, 9], &[0, 3, 4, 9, 10]), [3, 9]);
-    }
+    outcome.says.push(format!(
+        "{ands} ANDs of {} inputs trained into {} neurons; 1 is the loss of a network that always says the mean. The construction has a \
+         neuron see few inputs; what training finds is dense: each neuron reads nearly all inputs, with weights of two sizes.",
+        model.inputs, model.neurons
+    ));
+    outcome.pictures.push(Picture::Heat(Heat {
+        name: "weights",
+        title: "Trained U-AND: weights from inputs to neurons".into(),
+        caption: "Weights of two sizes, one positive and one negative, nearly nowhere zero: a dense binary code. The construction would be \
+                  one colour on pale ground."
+            .into(),
+        across: "neurons".into(),
+        down: "inputs".into(),
+        panels,
+    }));
+    Ok(outcome)
 }

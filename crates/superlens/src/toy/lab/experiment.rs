@@ -212,8 +212,11 @@ impl Expect {
             None => instances.iter().collect(),
         };
         let mut groups: Vec<Vec<f64>> = Vec::new();
-        for instance in &chosen {
-            let value = instance.get(&self.key).ok_or_else(|| format!("expect: the toy has no key {:?}", self.key))?;
+        if chosen.iter().all(|instance| !instance.contains_key(&self.key)) {
+            return Err(format!("expect: the toy has no key {:?}", self.key));
+        }
+        // Some instances may know more than others.
+        for value in chosen.iter().filter_map(|instance| instance.get(&self.key)) {
             let mut numbers = Vec::new();
             flatten(value, &mut numbers);
             groups.push(numbers);

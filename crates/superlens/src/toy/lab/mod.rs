@@ -2,14 +2,37 @@
 //!
 //! One file for each toy; `TOYS` is the list from which the command, its help and its table follow.
 
+mod abs_value;
+mod adversarial;
+mod bit_extraction;
 mod boolean_and;
+mod circular;
+mod compressed_computation;
+mod correlated;
+mod dynamics;
 pub mod experiment;
+mod head_superposition;
+mod hidden_layer;
 mod incidental;
+mod interference;
+mod k_gon;
+mod memoriser;
+mod modular_addition;
+mod one_neuron_resnet;
+mod onion;
 mod phase;
+mod polytope;
 mod product;
+mod readout;
 mod relu_hidden;
 mod relu_output;
+mod residual_mlp;
+mod rotated;
 mod settings;
+mod skip_trigram;
+mod snap;
+mod sparsification;
+mod stuck;
 mod tied;
 
 use super::ToyModel;
@@ -23,8 +46,36 @@ use superlens_tensor::Rng;
 pub use settings::{Setting, SettingError, Settings};
 
 /// All toys, in the order of `superlens toy list`.
-pub const TOYS: &[Toy] =
-    &[relu_output::TOY, phase::TOY, relu_hidden::TOY, boolean_and::TOY, incidental::TOY, product::TOY];
+pub const TOYS: &[Toy] = &[
+    relu_output::TOY,
+    phase::TOY,
+    snap::TOY,
+    dynamics::TOY,
+    k_gon::TOY,
+    interference::TOY,
+    adversarial::TOY,
+    relu_hidden::TOY,
+    abs_value::TOY,
+    boolean_and::TOY,
+    compressed_computation::TOY,
+    residual_mlp::TOY,
+    head_superposition::TOY,
+    readout::TOY,
+    stuck::TOY,
+    incidental::TOY,
+    sparsification::TOY,
+    correlated::TOY,
+    product::TOY,
+    modular_addition::TOY,
+    rotated::TOY,
+    skip_trigram::TOY,
+    polytope::TOY,
+    circular::TOY,
+    onion::TOY,
+    bit_extraction::TOY,
+    one_neuron_resnet::TOY,
+    memoriser::TOY,
+];
 
 /// A toy as the command shows it.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +106,25 @@ impl Toy {
             let names: Vec<&str> = TOYS.iter().map(|toy| toy.name).collect();
             SettingError::new(format!("there is no toy called {name:?}; there are {}", names.join(", ")))
         })
+    }
+
+    /// Settings that make it quick, for tests and benches.
+    pub fn small(&self) -> Vec<String> {
+        let quick = [
+            "steps=20",
+            "batch=64",
+            "cells=3",
+            "starts=2",
+            "restarts=2",
+            "iterations=20",
+            "trials=5",
+            "ratios=4",
+            "rows=100",
+            "looks=5",
+            "with=steps=20",
+        ];
+        let has = |pair: &&str| self.settings.iter().any(|s| pair.split('=').next() == Some(s.key));
+        quick.iter().filter(|s| has(s)).map(|s| s.to_string()).collect()
     }
 }
 
@@ -151,6 +221,7 @@ pub enum Picture {
     },
     Grid(Grid),
     Heat(Heat),
+    Bars(Bars),
 }
 
 /// An axis: what it shows, with its unit, and whether equal steps are equal factors.
@@ -188,6 +259,28 @@ pub struct Heat {
 pub struct HeatPanel {
     pub label: String,
     pub rows: Vec<Vec<f64>>,
+}
+
+/// Bars of parts, stacked away from zero, in panels of one scale.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bars {
+    pub name: &'static str,
+    pub title: String,
+    pub caption: String,
+    /// What a bar is, and what its height says.
+    pub across: String,
+    pub up: String,
+    /// What the darkest and the palest shade mean.
+    pub dark: String,
+    pub pale: String,
+    pub panels: Vec<BarsPanel>,
+}
+
+/// Some bars: each a list of parts, with the height of each and its shade from 0, dark, to 1, pale.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BarsPanel {
+    pub label: String,
+    pub bars: Vec<Vec<(f64, f64)>>,
 }
 
 /// Cells of two logarithmic axes, each of one class, in one panel or several.
@@ -231,7 +324,7 @@ mod tests {
     fn every_model_has_a_layer_and_its_truth() {
         for toy in TOYS {
             let Some(model) = toy.model else { continue };
-            let settings = Settings::parse(toy.name, toy.settings, &small(toy)).unwrap();
+            let settings = Settings::parse(toy.name, toy.settings, &toy.small()).unwrap();
             let model = model(&settings).unwrap();
             let stream = Rng::new(3);
             let made = make(model.as_ref(), &stream, &mut |_| ControlFlow::Continue(())).unwrap();
@@ -264,7 +357,7 @@ mod tests {
     #[test]
     fn every_toy_runs_with_its_defaults_made_small() {
         for toy in TOYS {
-            let settings = Settings::parse(toy.name, toy.settings, &small(toy)).unwrap();
+            let settings = Settings::parse(toy.name, toy.settings, &toy.small()).unwrap();
             let watch = |_: f64, _: &str| ControlFlow::Continue(());
             let lab = Lab { instances: 3, rng: Rng::new(0), watch: &watch };
             let outcome = (toy.run)(&settings, &lab).unwrap();
@@ -273,13 +366,6 @@ mod tests {
             assert!(outcome.table.len() > 1 && outcome.table.iter().all(|row| row.len() == columns));
             assert!(!outcome.says.is_empty() && outcome.instances.iter().all(|i| i.contains_key("loss")));
         }
-    }
-
-    /// Settings that make a toy quick.
-    fn small(toy: &Toy) -> Vec<String> {
-        let quick = ["steps=20", "batch=64", "cells=3", "starts=2", "restarts=2", "iterations=20", "trials=5"];
-        let has = |pair: &&str| toy.settings.iter().any(|s| pair.split('=').next() == Some(s.key));
-        quick.iter().filter(|s| has(s)).map(|s| s.to_string()).collect()
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! `toy relu_hidden`: a ReLU behind the bottleneck gives the neurons a meaning of their own.
 
-use super::tied::{self, setting, short};
-use super::{Lab, Outcome, Setting, SettingError, Settings, Toy, ToyError};
+use super::tied::{self, Best, setting, short};
+use super::{Bars, BarsPanel, Heat, HeatPanel, Lab, Outcome, Picture, Setting, SettingError, Settings, Toy, ToyError};
 use crate::toy::data::SparseFeatures;
 use crate::toy::geometry::n_represented;
 use crate::toy::relu_hidden::ReluHidden;
 use crate::toy::{ToyModel, Truth};
+use superlens_tensor::Mat;
 use superlens_tensor::kernels::tied::Response;
 
 pub const TOY: Toy = Toy {
@@ -26,6 +27,7 @@ const SETTINGS: &[Setting] = &[
     tied::DENSITY,
     tied::FEATURE_DENSITY,
     setting("bias", "true", "whether the read-out has one; the neurons have none"),
+    tied::INIT,
     tied::STEPS,
     tied::BATCH,
     tied::OPTIMISER,
@@ -64,6 +66,8 @@ fn run(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
         ]);
         outcome.instances.push(instance);
     }
+    outcome.pictures.push(neurons(&best));
+    outcome.pictures.push(weights(&best));
     outcome.says.push(format!(
         "{} features, {} neurons. Of the {} restarts the best is kept; a neuron is polysemantic if a second feature has a \
          tenth of its variance. Theory: neurons are monosemantic while features are dense and turn polysemantic as they \
@@ -73,6 +77,49 @@ fn run(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
         s.text("restarts")
     ));
     Ok(outcome)
+}
+
+/// The features of each neuron, stacked: the paper's picture of a privileged basis.
+fn neurons(best: &[Best]) -> Picture {
+    let n = best.first().map_or(1, |b| b.model.w.rows().max(2));
+    let bar = |w: &Mat, k: usize| {
+        let parts = (0..w.rows()).map(|i| (f64::from(w[(i, k)]), i as f64 / (n - 1) as f64));
+        parts.filter(|(v, _)| v.abs() > SMALL).collect()
+    };
+    let bars = |w: &Mat| (0..w.cols()).map(|k| bar(w, k)).collect();
+    Picture::Bars(Bars {
+        name: "neurons",
+        title: "Which features does each neuron answer to?".into(),
+        caption: "A bar a neuron; its parts are the weights of the features, dark for important ones. One part: a monosemantic \
+                  neuron. Several: a polysemantic one. What hangs below zero keeps the neuron silent."
+            .into(),
+        across: "neurons".into(),
+        up: "weights, stacked".into(),
+        dark: "important feature".into(),
+        pale: "less important".into(),
+        panels: best.iter().map(|b| BarsPanel { label: label(b), bars: bars(&b.model.w) }).collect(),
+    })
+}
+
+/// Weights that are too small to be seen.
+const SMALL: f64 = 0.05;
+
+fn weights(best: &[Best]) -> Picture {
+    let rows = |w: &Mat| (0..w.rows()).map(|i| w.row(i).iter().map(|&v| f64::from(v)).collect()).collect();
+    Picture::Heat(Heat {
+        name: "weights",
+        title: "The weights of each feature on each neuron".into(),
+        caption:
+            "A row a feature, a column a neuron. One bright square a row and column: a basis that the features share."
+                .into(),
+        across: "neurons".into(),
+        down: "features, the most important first".into(),
+        panels: best.iter().map(|b| HeatPanel { label: label(b), rows: rows(&b.model.w) }).collect(),
+    })
+}
+
+fn label(b: &Best) -> String {
+    format!("p = {}", short(b.density.iter().copied().fold(0.0, f64::max)))
 }
 
 /// The first instance, with equally important features, trained by the general loop.

@@ -1,12 +1,21 @@
 //! What the toys with tied weights share: settings, restarts, and what is said of each instance.
 
-use super::{Axis, Lab, Outcome, Panel, Picture, Series, Setting, SettingError, Settings, ToyError};
+use super::{
+    Axis, Bars, BarsPanel, Heat, HeatPanel, Lab, Outcome, Panel, Picture, Series, Setting, SettingError, Settings,
+    ToyError,
+};
 use crate::toy::Truth;
-use crate::toy::fused::{Plan, Trained};
-use crate::toy::geometry::{REPRESENTED, cosines, dimensionality, dimensions_per_feature, gaps, n_represented, norms};
+use crate::toy::exact::ExactLoss;
+use crate::toy::fused::{Plan, Trained, xavier};
+use crate::toy::geometry::{
+    REPRESENTED, cosines, dimensionality, dimensions_per_feature, gaps, n_represented, norms, superposition,
+};
+use crate::toy::groups::{FeatureLaw, Groups};
+use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 use std::time::Instant;
 use superlens_tensor::Mat;
+use superlens_tensor::kernels::gemm::matmul;
 use superlens_tensor::kernels::tied::Response;
 use superlens_tensor::optim::{AdamConfig, Optimiser, Schedule, SgdConfig};
 use superlens_tensor::train::TrainConfig;
@@ -44,7 +53,37 @@ pub const WEIGHT_DECAY: Setting = setting("weight_decay", "0.01", "decoupled wei
 pub const SCHEDULE: Setting =
     setting("schedule", "constant", "learning rate over the steps: constant, or cosine down to a hundredth");
 pub const RESTARTS: Setting = setting("restarts", "1", "models trained for each instance, of which the best is kept");
+pub const INIT: Setting = setting(
+    "init",
+    "xavier",
+    "first weights are normal with this standard deviation: xavier, stacked (what PyTorch's xavier_normal_ gives all instances in one tensor), or a number",
+);
 pub const L1: Setting = setting("l1", "0", "weight of the sum of |h| beside the squared errors of a row");
+
+pub const GROUPS: Setting = setting(
+    "groups",
+    "independent",
+    "how features depend on one another: independent; correlated:K, on together in sets of K; anticorrelated:K, at most one of \
+     each K on; hierarchical:K:Q, the first of each K and, only where it is on, each other with probability Q",
+);
+
+/// The laws of the instances, for a toy that has [`GROUPS`].
+pub fn laws(s: &Settings, density: &[Vec<f64>]) -> Result<Vec<FeatureLaw>, SettingError> {
+    let parts: Vec<&str> = s.text("groups").split(':').collect();
+    let size = |text: &str| text.parse::<usize>().ok();
+    let groups = match parts[..] {
+        ["independent"] => Some(Groups::Independent),
+        ["correlated", k] => size(k).map(Groups::Correlated),
+        ["anticorrelated", k] => size(k).map(Groups::Anticorrelated),
+        ["hierarchical", k, q] => {
+            size(k).zip(q.parse::<f64>().ok()).map(|(size, given)| Groups::Hierarchical { size, given })
+        }
+        _ => None,
+    };
+    let forms = "independent, correlated:K, anticorrelated:K or hierarchical:K:Q";
+    let groups = groups.ok_or_else(|| s.wrong("groups", forms))?;
+    density.iter().map(|p| FeatureLaw::new(p.clone(), groups).map_err(|e| s.wrong("groups", &e))).collect()
+}
 
 /// The plan of a toy that has these settings, and the densities of its instances `[instances][n_features]`.
 pub fn plan(
@@ -71,12 +110,14 @@ pub fn plan(
     if importance.iter().all(|&i| i == 0.0) {
         return Err(s.wrong("importance", "a weight above 0 for at least one feature"));
     }
+    let d_hidden = s.whole("d_hidden", 1..=MOST_HIDDEN)?;
     let plan = Plan {
-        d_hidden: s.whole("d_hidden", 1..=MOST_HIDDEN)?,
+        d_hidden,
         importance,
         hidden,
         readout,
         l1: s.real("l1", 0.0..=1e6)?,
+        init: init(s, instances, n, d_hidden)?,
         bias: s.flag("bias")?,
         signed,
         batch: s.whole("batch", 1..=1 << 22)?,
@@ -92,6 +133,18 @@ pub fn plan(
         );
     }
     Ok((plan, density))
+}
+
+/// Standard deviation of the first weights of a toy that has [`INIT`].
+///
+/// `[instances, n_features, d_hidden]` in one tensor, PyTorch's `xavier_normal_` counts `n_features · d_hidden` numbers
+/// in and `instances · d_hidden` out, whatever the axes mean.
+fn init(s: &Settings, instances: usize, n: usize, m: usize) -> Result<f64, SettingError> {
+    match s.text("init") {
+        "xavier" => Ok(xavier(n, m)),
+        "stacked" => Ok(xavier(n * m, instances * m)),
+        _ => s.real("init", 0.0..=1e3).map_err(|_| s.wrong("init", "xavier, stacked, or a number from 0 to 1000")),
+    }
 }
 
 /// The optimiser of a toy that has [`OPTIMISER`], [`LR`] and [`WEIGHT_DECAY`].
@@ -115,6 +168,7 @@ pub fn plain_plan(n: usize, m: usize, steps: u64) -> Plan {
         hidden: Response::Linear,
         readout: Response::Relu,
         l1: 0.0,
+        init: xavier(n, m),
         bias: true,
         signed: false,
         batch: 1024,
@@ -139,25 +193,68 @@ pub fn train(
     lab: &Lab,
     outcome: &mut Outcome,
 ) -> Result<Vec<Best>, ToyError> {
+    let laws: Vec<FeatureLaw> = density.iter().map(|p| FeatureLaw::independent(p.clone())).collect();
+    train_on(s, plan, &laws, 0, lab, outcome)
+}
+
+/// The same on any laws; with `looks`, the weights on the way are kept.
+pub fn train_on(
+    s: &Settings,
+    plan: &Plan,
+    laws: &[FeatureLaw],
+    looks: u64,
+    lab: &Lab,
+    outcome: &mut Outcome,
+) -> Result<Vec<Best>, ToyError> {
     let restarts = s.whole("restarts", 1..=MOST_MODELS)?;
-    let all: Vec<Vec<f64>> = density.iter().flat_map(|d| vec![d.clone(); restarts]).collect();
+    let all: Vec<FeatureLaw> = laws.iter().flat_map(|law| vec![law.clone(); restarts]).collect();
     let start = Instant::now();
-    let mut trained = plan
-        .train(&all, &lab.rng.fork("instances"), &|share| {
+    let trained = plan
+        .train_on(&all, looks, &lab.rng.fork("instances"), &|share| {
             let rate = share * (plan.steps * all.len() as u64) as f64 / start.elapsed().as_secs_f64().max(1e-9);
             (lab.watch)(share, &format!("training, {} steps a second", short(rate)))
         })
-        .ok_or(ToyError::Stopped)?
-        .into_iter();
+        .ok_or(ToyError::Stopped)?;
     outcome.training += start.elapsed();
     outcome.steps += plan.steps * all.len() as u64;
-    let best = |density: &Vec<f64>| {
-        let models: Vec<Trained> = trained.by_ref().take(restarts).collect();
+    let mut best = best_of(trained, laws, restarts);
+    if restarts > 1 {
+        let rng = lab.rng.fork("measured");
+        let pairs: Vec<_> = best.iter_mut().zip(laws).enumerate().collect();
+        pairs.into_par_iter().with_max_len(1).for_each(|(i, (b, law))| {
+            b.model.loss = plan.measure(&b.model, law, &rng.fork_index(i as u64));
+        });
+    }
+    Ok(best)
+}
+
+/// Minimises the exact loss from all restarts of all instances. Panics with more features than [`exact::MOST`].
+pub fn minimise(s: &Settings, plan: &Plan, laws: &[FeatureLaw], lab: &Lab) -> Result<Vec<Best>, ToyError> {
+    let restarts = s.whole("restarts", 1..=MOST_MODELS)?;
+    let (n, m) = (plan.importance.len(), plan.d_hidden);
+    let losses: Vec<ExactLoss> =
+        laws.iter().map(|law| ExactLoss::of_law(&plan.importance, m, law, plan.bias)).collect();
+    let found = lab.side_by_side(laws.len() * restarts, "minimising the exact loss", |k, rng, _| {
+        let exact = &losses[k / restarts];
+        let (loss, params) = exact.minimum_from(exact.start(&mut rng.clone()));
+        let numbers: Vec<f32> = params.iter().map(|p| *p as f32).collect();
+        let mut b = numbers[n * m..].to_vec();
+        b.resize(n, 0.0);
+        let w = Mat::from_vec(n, m, numbers[..n * m].to_vec());
+        Some(Trained { w, b, loss: loss / n as f64, history: Vec::new(), path: Vec::new() })
+    })?;
+    Ok(best_of(found, laws, restarts))
+}
+
+fn best_of(models: Vec<Trained>, laws: &[FeatureLaw], restarts: usize) -> Vec<Best> {
+    let mut models = models.into_iter();
+    let best = |law: &FeatureLaw| {
+        let models: Vec<Trained> = models.by_ref().take(restarts).collect();
         let losses: Vec<f64> = models.iter().map(|m| m.loss).collect();
         let model = models.into_iter().min_by(|a, b| a.loss.total_cmp(&b.loss)).expect("at least one restart");
-        Best { model, losses, density: density.clone() }
+        Best { model, losses, density: law.densities() }
     };
-    Ok(density.iter().map(best).collect())
+    laws.iter().map(best).collect()
 }
 
 /// The keys that the contract names, and a few more.
@@ -172,9 +269,14 @@ pub fn instance(seed: usize, best: &Best, truth: &Truth) -> Map<String, Value> {
         "feature_dimensionality": dimensionality(w),
         "dimensions_per_feature": dimensions_per_feature(w),
         "norms": norms(w),
+        "superposition": superposition(w),
+        "first_dimensionality": dimensionality(w)[0],
+        "loss_sum": best.model.loss * w.rows() as f64,
         "sum_dimensionality": dimensionality(w).iter().sum::<f64>(),
         "share_in_pairs": share_in_pairs(w),
         "cosines": cosines(w),
+        "antipodal_pairs": cosines(w).iter().filter(|c| **c < -0.98).count(),
+        "cross_cosine": cosines(w).iter().filter(|c| **c >= -0.98).fold(0.0f64, |a, c| a.max(c.abs())),
         "gaps": gaps(w),
         "truth": truth.label(),
         "W": rows,
@@ -197,7 +299,7 @@ fn share_in_pairs(w: &Mat) -> f64 {
 pub fn directions(best: &[Best], title: &str) -> Option<Picture> {
     let plane = best.first().is_some_and(|b| b.model.w.cols() == 2);
     let panel = |b: &Best| Panel {
-        label: format!("p = {}", short(b.density.iter().copied().fold(0.0, f64::max))),
+        label: label(b),
         points: (0..b.model.w.rows()).map(|i| [f64::from(b.model.w[(i, 0)]), f64::from(b.model.w[(i, 1)])]).collect(),
     };
     plane.then(|| Picture::Directions {
@@ -209,6 +311,56 @@ pub fn directions(best: &[Best], title: &str) -> Option<Picture> {
             .into(),
         panels: best.iter().map(panel).collect(),
     })
+}
+
+/// Instances that a picture with a panel for each has room for.
+const PANELS: usize = 10;
+
+/// `WᵀW` of each instance, the most important feature first.
+pub fn grams(best: &[Best]) -> Picture {
+    let rows = |w: &Mat| {
+        let gram = matmul(w, w.t());
+        (0..gram.rows()).map(|i| gram.row(i).iter().map(|&v| f64::from(v)).collect()).collect()
+    };
+    Picture::Heat(Heat {
+        name: "gram",
+        title: "Which features share directions? WᵀW".into(),
+        caption: "A row and a column a feature. On the diagonal: how fully it is represented. Beside it: how much it \
+                  disturbs others. A bright diagonal with nothing beside it means features at right angles."
+            .into(),
+        across: "features".into(),
+        down: "features, the most important first".into(),
+        panels: some(best).map(|b| HeatPanel { label: label(b), rows: rows(&b.model.w) }).collect(),
+    })
+}
+
+/// The norm of each feature, shaded by how much it shares its direction.
+pub fn norm_bars(best: &[Best]) -> Picture {
+    let bar = |(norm, shared): (&f64, &f64)| vec![(*norm, *shared)];
+    let bars = |w: &Mat| norms(w).iter().zip(&superposition(w)).map(bar).collect();
+    Picture::Bars(Bars {
+        name: "norms",
+        title: "Norm of each feature, and whether it shares its direction".into(),
+        caption: "A bar a feature: ‖Wᵢ‖, near 1 where it is represented and near 0 where it is dropped. Its shade is \
+                  Σ (Ŵᵢ·Wⱼ)² over the other features: dark has its direction to itself, pale shares it."
+            .into(),
+        across: "features, the most important first".into(),
+        up: "‖Wᵢ‖".into(),
+        dark: "a direction of its own".into(),
+        pale: "in superposition".into(),
+        panels: some(best).map(|b| BarsPanel { label: label(b), bars: bars(&b.model.w) }).collect(),
+    })
+}
+
+/// All instances, or some that are spread over them.
+fn some(best: &[Best]) -> impl Iterator<Item = &Best> {
+    let n = best.len();
+    let shown = n.min(PANELS);
+    (0..shown).map(move |k| &best[if shown > 1 { k * (n - 1) / (shown - 1) } else { 0 }])
+}
+
+fn label(b: &Best) -> String {
+    format!("p = {}", short(b.density.iter().copied().fold(0.0, f64::max)))
 }
 
 /// Feature dimensionality of all represented features and D*, over 1 / density.
@@ -250,4 +402,25 @@ pub fn short(v: f64) -> String {
     let decimals = (2 - v.abs().log10().floor() as i32).max(0) as usize;
     let text = format!("{v:.decimals$}");
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_string() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_weights_have_the_size_that_was_asked_for() {
+        let init = |text: &str| {
+            let settings = Settings::parse("toy", &[INIT], &[format!("init={text}")]).unwrap();
+            init(&settings, 10, 5, 2)
+        };
+        // PyTorch's fans for a tensor [10, 5, 2]: 5 · 2 in, 10 · 2 out.
+        assert!((init("stacked").unwrap() - (2.0f64 / 30.0).sqrt()).abs() < 1e-12);
+        assert!((init("xavier").unwrap() - (2.0f64 / 7.0).sqrt()).abs() < 1e-12);
+        assert_eq!(init("0.1").unwrap(), 0.1);
+        for bad in ["-1", "NaN", "wide", "1e4"] {
+            let error = init(bad).unwrap_err().to_string();
+            assert_eq!(error, format!("--set init={bad}: expected xavier, stacked, or a number from 0 to 1000"));
+        }
+    }
 }

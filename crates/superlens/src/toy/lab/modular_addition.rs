@@ -1,0 +1,234 @@
+//! `toy modular_addition`: the grokking curve of a + b mod p, and the cosines that do it.
+
+use super::tied::{setting, short};
+use super::{Axis, Heat, HeatPanel, Lab, Outcome, Picture, Series, Setting, SettingError, Settings, Toy, ToyError};
+use crate::toy::modular_addition::{Addition, ModularAddition, ONE_FREQUENCY, only_cosines, power, strongest};
+use crate::toy::{ToyModel, Truth};
+use serde_json::json;
+use std::ops::ControlFlow;
+use std::time::Instant;
+use superlens_tensor::optim::{AdamConfig, Optimiser, Schedule};
+use superlens_tensor::train::{Objective, Params, TrainConfig, train};
+use superlens_tensor::{Mat, Rng};
+
+pub const TOY: Toy = Toy {
+    name: "modular_addition",
+    about: "a + b mod p: first learned by heart, then understood, by neurons that multiply cosines",
+    source: "Gromov 2023, Grokking modular arithmetic (arXiv 2301.02679); Nanda et al. 2023 (arXiv 2301.05217)",
+    settings: SETTINGS,
+    keys: "Each instance has loss (mean over the training pairs), train_accuracy, test_accuracy, learned_at and understood_at (steps at which \
+           99 % of the training pairs and of the held-out pairs are right; null before), delay (their ratio), frequency_share (median over live \
+           neurons of the share of their input's variance at one frequency), single_frequency (share of the live neurons with at least 0.85 there), \
+           live (neurons above a hundredth of the largest variance), frequencies (how many frequencies have a live neuron), cosine_accuracy (on the held-out pairs, with each \
+           neuron cut down to its strongest frequency), truth and history (step, loss, accuracy on training pairs, on held-out pairs).",
+    model: Some(model),
+    run,
+};
+
+const SETTINGS: &[Setting] = &[
+    setting("p", "23", "the modulus, an odd number from 3 to 257"),
+    setting("neurons", "128", "neurons, 1 to 4096"),
+    setting("train_share", "0.6", "share of the p² pairs that is trained on, above 0 and below 1"),
+    setting("lr", "3e-3", "learning rate of AdamW"),
+    setting("weight_decay", "1", "decoupled weight decay"),
+    setting("steps", "4000", "training steps, each over all training pairs"),
+];
+
+/// Accuracies are looked at about this often.
+const LOOKS: u64 = 150;
+/// A neuron with less than this share of the largest variance is dead.
+const LIVE: f64 = 0.01;
+
+fn run(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
+    let model = modular(s)?;
+    let start = Instant::now();
+    let grown = lab.side_by_side(lab.instances, "training", |_, rng, tell| grow(&model, rng, tell))?;
+    let steps = model.training.steps * lab.instances as u64;
+    let mut outcome = Outcome { training: start.elapsed(), steps, ..Outcome::default() };
+    let head =
+        ["loss", "learned at", "understood at", "held out", "one frequency", "frequencies", "cosines alone", "truth"];
+    outcome.table.push(head.map(String::from).to_vec());
+    grown.iter().enumerate().for_each(|(i, g)| describe(i, g, &mut outcome));
+    outcome.says.push(format!(
+        "a + b mod {} from {} % of the pairs. Steps at which 99 % of the training pairs, and of the held-out pairs, are right; \
+         the median share of a neuron's variance at one frequency; and how many of the held-out pairs are right with each neuron \
+         cut down to that frequency.",
+        model.p,
+        short(100.0 * model.train_share)
+    ));
+    outcome.says.push(
+        "cos(α + β) = cos α cos β − sin α sin β: to add angles a neuron must multiply waves of both numbers. So it answers to \
+         both, in every basis that keeps the numbers apart, because of what it computes."
+            .into(),
+    );
+    outcome.pictures.push(curve(&grown));
+    outcome.pictures.extend(grown.first().map(spectrum));
+    Ok(outcome)
+}
+
+/// Loss and accuracies at a step.
+type Look = (u64, f64, f64, f64);
+
+struct Grown {
+    params: Params,
+    history: Vec<Look>,
+    cosine_accuracy: f64,
+    truth: Truth,
+}
+
+/// Writes the accuracies beside the training.
+struct Noted {
+    inner: Addition,
+    every: u64,
+    history: Vec<Look>,
+}
+
+impl Noted {
+    fn look(&mut self, step: u64, loss: f64, params: &Params) {
+        let (train, test) = self.inner.accuracies(params);
+        self.history.push((step, loss, train, test));
+    }
+}
+
+impl Objective for Noted {
+    fn init(&self, rng: &mut Rng) -> Params {
+        self.inner.init(rng)
+    }
+
+    fn loss(&mut self, params: &Params, step: u64, grad: &mut Params) -> f64 {
+        let loss = self.inner.loss(params, step, grad);
+        // Early steps are looked at more often: the curve is drawn over the logarithm of the step.
+        let every = (step / 10).clamp(1, self.every);
+        if step > 0 && step.is_multiple_of(every) {
+            self.look(step, loss, params);
+        }
+        loss
+    }
+}
+
+fn grow(model: &ModularAddition, rng: &Rng, tell: &mut dyn FnMut(f64) -> ControlFlow<()>) -> Option<Grown> {
+    let steps = model.training.steps;
+    let every = (steps / LOOKS).max(1);
+    let mut noted = Noted { inner: model.objective(&rng.fork("batches")), every, history: Vec::new() };
+    let mut end = ControlFlow::Continue(());
+    let params = train(&mut noted, &model.training, &mut rng.fork("init"), &mut |s| {
+        end = tell((s.step + 1) as f64 / steps as f64);
+        end
+    });
+    end.is_continue().then_some(())?;
+    let loss = noted.inner.loss(&params, steps, &mut params.zeros_like());
+    noted.look(steps, loss, &params);
+    let cosine_accuracy = noted.inner.accuracies(&only_cosines(&params)).1;
+    Some(Grown { cosine_accuracy, truth: model.truth(&params), params, history: noted.history })
+}
+
+/// The strongest frequency of each live neuron and the share of its variance there.
+fn live(params: &Params) -> Vec<(usize, f64)> {
+    let all = strongest(&power(params));
+    let largest = all.iter().map(|n| n.2).fold(0.0, f64::max);
+    all.iter().filter(|n| n.2 > LIVE * largest).map(|n| (n.0, n.1)).collect()
+}
+
+fn describe(i: usize, g: &Grown, outcome: &mut Outcome) {
+    let &(_, loss, train, test) = g.history.last().expect("a look after the last step");
+    let first = |of: fn(&Look) -> f64| g.history.iter().find(|look| of(look) >= 0.99).map(|look| look.0);
+    let (learned, understood) = (first(|l| l.2), first(|l| l.3));
+    let live = live(&g.params);
+    let shares: Vec<f64> = live.iter().map(|n| n.1).collect();
+    // Without any live neuron there is no share to speak of.
+    let share = (!shares.is_empty()).then(|| super::experiment::median(&shares));
+    let single = shares.iter().filter(|s| **s >= ONE_FREQUENCY).count() as f64 / shares.len().max(1) as f64;
+    let mut frequencies: Vec<usize> = live.iter().map(|n| n.0).collect();
+    frequencies.sort_unstable();
+    frequencies.dedup();
+    let step = |at: Option<u64>| at.map_or("not yet".into(), |s| s.to_string());
+    outcome.table.push(vec![
+        short(loss),
+        step(learned),
+        step(understood),
+        short(test),
+        share.map_or("–".into(), short),
+        frequencies.len().to_string(),
+        short(g.cosine_accuracy),
+        g.truth.label(),
+    ]);
+    let delay = learned.zip(understood).map(|(l, u)| u as f64 / l as f64);
+    let value = json!({
+        "seed": i, "loss": loss, "train_accuracy": train, "test_accuracy": test, "learned_at": learned,
+        "understood_at": understood, "delay": delay, "frequency_share": share, "single_frequency": single,
+        "live": live.len(), "frequencies": frequencies.len(), "cosine_accuracy": g.cosine_accuracy,
+        "truth": g.truth.label(), "history": g.history,
+    });
+    outcome.instances.push(value.as_object().cloned().unwrap_or_default());
+}
+
+fn curve(grown: &[Grown]) -> Picture {
+    let first = grown.first().map_or(&[][..], |g| &g.history);
+    let series = |name: &str, of: fn(&Look) -> f64| Series {
+        name: name.into(),
+        points: first.iter().map(|look| (look.0 as f64, of(look))).collect(),
+        line: true,
+    };
+    Picture::Sweep {
+        name: "grokking",
+        title: "Learned by heart, then understood".into(),
+        caption: "Share of the pairs whose sum is right, over the steps, in the first instance: those it is trained on, and those held \
+                  out."
+            .into(),
+        x: Axis::log("step"),
+        y: Axis::linear("accuracy"),
+        series: vec![series("training pairs", |l| l.2), series("held-out pairs", |l| l.3)],
+        levels: vec![],
+    }
+}
+
+/// Power over frequencies of each live neuron, neurons ordered by their strongest frequency.
+fn spectrum(g: &Grown) -> Picture {
+    let p: Mat = power(&g.params);
+    let best = strongest(&p);
+    let largest = best.iter().map(|n| n.2).fold(0.0, f64::max);
+    let mut order: Vec<usize> = (0..best.len()).filter(|&j| best[j].2 > LIVE * largest).collect();
+    order.sort_by_key(|&j| (best[j].0, j));
+    // Every so many, so that rows are not averaged away.
+    let skip = order.len().div_ceil(64).max(1);
+    let row = |j: usize| {
+        let total = best[j].2.max(f64::MIN_POSITIVE);
+        (0..p.rows()).map(|k| f64::from(p[(k, j)]) / total).collect()
+    };
+    Picture::Heat(Heat {
+        name: "spectrum",
+        title: "Each neuron has one frequency".into(),
+        caption: "Share of each neuron's variance at each frequency, over both numbers; neurons in the order of their strongest frequency, \
+                  at most 64 of them."
+            .into(),
+        across: format!("frequency, 1 to {}", p.rows()),
+        down: "neurons".into(),
+        panels: vec![HeatPanel {
+            label: "first instance".into(),
+            rows: order.into_iter().step_by(skip).map(row).collect(),
+        }],
+    })
+}
+
+fn modular(s: &Settings) -> Result<ModularAddition, SettingError> {
+    let p = s.whole("p", 3..=257)?;
+    if p.is_multiple_of(2) {
+        return Err(s.wrong("p", "an odd number"));
+    }
+    let (lr, weight_decay) = (s.real("lr", 1e-12..=10.0)?, s.real("weight_decay", 0.0..=1e3)?);
+    Ok(ModularAddition {
+        p,
+        neurons: s.whole("neurons", 1..=4096)?,
+        train_share: s.real("train_share", 1e-6..=0.999_999)?,
+        training: TrainConfig {
+            steps: s.whole("steps", 1..=100_000_000)? as u64,
+            optimiser: Optimiser::Adam(AdamConfig { lr, weight_decay, beta2: 0.98, ..AdamConfig::default() }),
+            schedule: Schedule::Constant,
+            clip_norm: None,
+        },
+    })
+}
+
+fn model(s: &Settings) -> Result<Box<dyn ToyModel>, SettingError> {
+    Ok(Box::new(modular(s)?))
+}
