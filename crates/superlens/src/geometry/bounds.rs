@@ -289,9 +289,9 @@ mod tests {
         }
         // The series joins the exact tail.
         let beta = Beta::new(0.5, 511.5).unwrap();
-        let (exact, d, eps) = (beta.sf(0.36), 1024.0, 0.6);
+        let (exact, d, eps): (f64, f64, f64) = (beta.sf(0.36), 1024.0, 0.6);
         let series = 2f64.ln() + ln_gamma(d / 2.0) - ln_gamma((d - 1.0) / 2.0) - 0.5 * std::f64::consts::PI.ln()
-            + (d - 1.0) / 2.0 * (-eps * eps as f64).ln_1p()
+            + (d - 1.0) / 2.0 * (-eps * eps).ln_1p()
             - ((d - 1.0) * eps).ln();
         assert!((exact.ln() - series).abs() < 0.01);
     }

@@ -4,7 +4,7 @@
 //! largest cosine is a fraction of two whole numbers.
 
 use super::bounds::Kind;
-use super::golay::{OCTADS, golay, octads};
+use super::golay::{golay, octads};
 use super::packing::Packing;
 use superlens_tensor::decomp::sym_eigen;
 use superlens_tensor::{Mat, Rng};
@@ -283,7 +283,6 @@ fn leech() -> Packing {
             push(row);
         }
     }
-    debug_assert_eq!(OCTADS, 759);
     Packing::whole(Mat::from_vec(196_560, 24, rows))
 }
 
