@@ -2,7 +2,7 @@
 //!
 //! Coordinates that are on as often as off, evenly spread, or on a circle fill a box or a torus. Its corners stand out as
 //! sharply as features do and are far more than the dimensions, but each is a sum of all coordinates at once. A sparse feature
-//! has heavier tails than a Gaussian, and so has every mixture of such: E[s⁴] ≥ 3 in units of variance. Two-valued coordinates
+//! has heavier tails than a Gaussian, and so has every mixture of such: `E[s⁴]` ≥ 3 in units of variance. Two-valued coordinates
 //! have 1, a circle 1.5, evenly spread ones 1.8.
 
 use super::maxima::{Cloud, climb, heights};
@@ -11,7 +11,7 @@ use superlens_tensor::decomp::sym_eigen;
 use superlens_tensor::kernels::gemm::matmul;
 use superlens_tensor::{Mat, Rng};
 
-/// E[s⁴] below which a direction has light tails. Features that are on in a fourth of the rows at one strength still have 2.3.
+/// `E[s⁴]` below which a direction has light tails. Features that are on in a fourth of the rows at one strength still have 2.3.
 const LIGHT: f64 = 2.0;
 /// Share of the dimensions that light directions must span to shape the cloud.
 const MOST: f64 = 0.5;

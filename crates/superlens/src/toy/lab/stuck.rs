@@ -46,7 +46,7 @@ const SETTINGS: &[Setting] = &[
     setting("starts", "8", "networks trained for each instance, all of which are reported"),
 ];
 
-/// Below this a start has solved its task, relative to E[y²]; between the two it is stuck.
+/// Below this a start has solved its task, relative to `E[y²]`; between the two it is stuck.
 const SOLVED: f64 = 1e-3;
 const LOW: f64 = 0.5;
 /// Losses below are drawn there.

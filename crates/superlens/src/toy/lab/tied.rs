@@ -228,7 +228,7 @@ pub fn train_on(
     Ok(best)
 }
 
-/// Minimises the exact loss from all restarts of all instances. Panics with more features than [`exact::MOST`].
+/// Minimises the exact loss from all restarts of all instances. Panics with more features than `exact::MOST`.
 pub fn minimise(s: &Settings, plan: &Plan, laws: &[FeatureLaw], lab: &Lab) -> Result<Vec<Best>, ToyError> {
     let restarts = s.whole("restarts", 1..=MOST_MODELS)?;
     let (n, m) = (plan.importance.len(), plan.d_hidden);
