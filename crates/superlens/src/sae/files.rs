@@ -3,7 +3,7 @@
 //! Orientation, activation and input handling are never guessed: what a file does not say, or says in a way that is not
 //! known here, is an error.
 
-use super::model::{Activation, Encoder, Sae};
+use super::{Activation, Encoder, Sae};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use std::fs;
@@ -47,7 +47,7 @@ pub struct Loaded {
 /// `b_dec` is folded into `b_enc`.
 pub fn write_saelens(dir: &Path, sae: &Sae, metadata: &Map<String, Value>) -> Result<(), FileError> {
     let (w_enc, b_enc, act) = match &sae.encoder {
-        Encoder::Linear { w_enc, b_enc, act } => (w_enc, b_enc, *act),
+        Encoder::Linear { w_enc, b_enc, act } => (w_enc, b_enc, act),
         Encoder::MatchingPursuit { .. } => return Err(FileError::NoForm("matching pursuit")),
     };
     let centred = sae.b_in.iter().any(|&b| b != 0.0);
@@ -63,9 +63,10 @@ pub fn write_saelens(dir: &Path, sae: &Sae, metadata: &Map<String, Value>) -> Re
         Activation::Relu => config["architecture"] = json!("standard"),
         Activation::TopK { k } => {
             config["architecture"] = json!("topk");
-            config["k"] = json!(k);
+            config["k"] = json!(*k);
             config["rescale_acts_by_decoder_norm"] = json!(false);
         }
+        _ => return Err(FileError::NoForm("another activation function")),
     }
     let io = |file: &Path| {
         let file = file.to_owned();

@@ -5,8 +5,8 @@
 //! the neurons, but never more features than dimensions.
 
 use super::arch::{Arch, Entry, FitError, Watch, check_input, check_setting, report};
-use super::model::{Activation, Encoder, Sae};
 use super::moments::Moments;
+use super::{Activation, Encoder, Sae};
 use rayon::prelude::*;
 use superlens_tensor::decomp::{SymEigen, haar_rotation, sym_eigen};
 use superlens_tensor::kernels::gemm::matmul;

@@ -4,7 +4,7 @@
 //! [`Metrics::fvu`] alone.
 
 use super::assignment::assign;
-use super::model::{Latents, Sae};
+use super::{Latents, Sae};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use superlens_tensor::Mat;
@@ -40,7 +40,7 @@ pub fn evaluate(sae: &Sae, x: &Mat) -> Metrics {
     let mut fires = vec![0u64; sae.d_sae()];
     let mut nnz = 0;
     sae.encode_blocks(x, |first, latents| {
-        let recon = sae.decode(&latents);
+        let recon = sae.reconstruct(&latents, x.rows_view(first, first + latents.rows()));
         let width = x.cols().max(1);
         let block = x.rows_view(first, first + latents.rows()).data;
         let pieces = block.par_chunks(PIECE_ROWS * width).zip(recon.data().par_chunks(PIECE_ROWS * width));

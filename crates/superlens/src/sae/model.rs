@@ -1,11 +1,10 @@
 //! [`Sae`]: the one inference form that every decomposition ends in, learned or classical.
 
-use crate::geometry::recover::{Dictionary, Omp, Recovery, Sparse};
-use rayon::prelude::*;
-use superlens_tensor::Mat;
+use super::encoder::Encoder;
+use crate::geometry::recover::Sparse;
 use superlens_tensor::kernels::gemm::gemm;
 use superlens_tensor::kernels::sparse::{SparseRows, sparse_dense};
-use superlens_tensor::kernels::topk::top_k_of_row;
+use superlens_tensor::{Mat, View};
 
 /// Latents of many rows, `[rows, d_sae]`, of which only the active ones are stored; column order ascends in a row.
 pub type Latents = SparseRows;
@@ -14,51 +13,76 @@ pub type Latents = SparseRows;
 const BLOCK_ENTRIES: usize = 1 << 22;
 const MIN_BLOCK_ROWS: usize = 128;
 
-/// A decomposition of activations into latents: `recon = latents · w_dec + b_dec`.
+/// A decomposition of activations into latents: `recon = latents · w_dec + b_dec (+ input · skip)`.
 ///
-/// It takes raw activations. Scales that helped training are folded into the weights beforehand.
+/// It takes raw activations. Scales that helped training are folded into the weights beforehand; what differs from row to row is
+/// [`InputNorm`]. A transcoder rebuilds other activations than it reads, so `d_out` need not be `d_in`; a crosscoder reads and
+/// writes the activations of its layers side by side.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sae {
+    /// Done to each row before anything else, and undone at the end.
+    pub norm: InputNorm,
     /// Subtracted from the input, `[d_in]`.
     pub b_in: Vec<f32>,
     pub encoder: Encoder,
-    /// The dictionary, `[d_sae, d_in]`: one row per latent.
+    /// The dictionary, `[d_sae, d_out]`: one row per latent.
     pub w_dec: Mat,
-    /// Added to the reconstruction, `[d_in]`.
+    /// Added to the reconstruction, `[d_out]`.
     pub b_dec: Vec<f32>,
+    /// What goes past the latents, `[d_in, d_out]`: the linear part of a skip transcoder (Paulo, Shabalin and Belrose 2025).
+    pub skip: Option<Mat>,
 }
 
-/// How a row becomes latents.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Encoder {
-    /// `act((x − b_in) · w_enc + b_enc)`, with `w_enc` of shape `[d_in, d_sae]`.
-    Linear { w_enc: Mat, b_enc: Vec<f32>, act: Activation },
-    /// Orthogonal matching pursuit over the dictionary with at most `k` active latents a row: the best that is known
-    /// to be cheap for *any* set of directions, so that dictionaries can be compared without their encoders.
-    MatchingPursuit { k: usize, non_negative: bool },
+/// What is done to each row of the input by itself, and undone for the reconstruction.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum InputNorm {
+    #[default]
+    None,
+    /// `(x − mean) / (std + eps)`, mean and unbiased standard deviation over the row.
+    LayerNorm { eps: f32 },
+    /// `x · √d_in / ‖x‖`.
+    UnitRms,
 }
 
-/// What follows the encoder's product.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
-    Identity,
-    Relu,
-    /// The `k` largest of a row, then ReLU. Ties go to the lower index.
-    TopK {
-        k: usize,
-    },
+impl InputNorm {
+    /// `(shift, scale)` of a row, whose normalised form is `(x − shift) / scale`.
+    fn of(self, x: &[f32]) -> (f32, f32) {
+        let n = x.len() as f64;
+        let sum = |f: &dyn Fn(f64) -> f64| x.iter().map(|&v| f(f64::from(v))).sum::<f64>();
+        match self {
+            InputNorm::None => (0.0, 1.0),
+            InputNorm::LayerNorm { eps } => {
+                let mean = sum(&|v| v) / n;
+                let std = (sum(&|v| (v - mean).powi(2)) / (n - 1.0).max(1.0)).sqrt();
+                (mean as f32, std as f32 + eps)
+            }
+            InputNorm::UnitRms => {
+                let rms = (sum(&|v| v * v) / n.max(1.0)).sqrt() as f32;
+                (0.0, if rms > 0.0 { rms } else { 1.0 })
+            }
+        }
+    }
 }
 
 impl Sae {
-    /// Puts the parts together. Panics with the shapes when they do not fit.
+    /// Puts the parts together, without a norm and without a skip. Panics with the shapes when they do not fit.
     pub fn new(b_in: Vec<f32>, encoder: Encoder, w_dec: Mat, b_dec: Vec<f32>) -> Self {
-        let (d_sae, d_in) = w_dec.shape();
-        assert_eq!((b_in.len(), b_dec.len()), (d_in, d_in), "b_in and b_dec beside w_dec [{d_sae}, {d_in}]");
-        if let Encoder::Linear { w_enc, b_enc, .. } = &encoder {
-            assert_eq!(w_enc.shape(), (d_in, d_sae), "w_enc beside w_dec [{d_sae}, {d_in}]");
-            assert_eq!(b_enc.len(), d_sae, "b_enc beside w_dec [{d_sae}, {d_in}]");
-        }
-        Self { b_in, encoder, w_dec, b_dec }
+        let (d_sae, d_out) = w_dec.shape();
+        assert_eq!(b_dec.len(), d_out, "b_dec beside w_dec [{d_sae}, {d_out}]");
+        encoder.check(b_in.len(), d_sae, d_out);
+        Self { norm: InputNorm::None, b_in, encoder, w_dec, b_dec, skip: None }
+    }
+
+    /// The same with a linear path past the latents, `[d_in, d_out]`. Panics with the shapes when they do not fit.
+    pub fn with_skip(mut self, skip: Mat) -> Self {
+        assert_eq!(skip.shape(), (self.d_in(), self.d_out()), "skip beside w_dec {:?}", self.w_dec.shape());
+        self.skip = Some(skip);
+        self
+    }
+
+    /// The same for rows that are normalised first.
+    pub fn with_norm(self, norm: InputNorm) -> Self {
+        Self { norm, ..self }
     }
 
     /// A dictionary without an encoder of its own: matching pursuit around `mean`.
@@ -67,6 +91,11 @@ impl Sae {
     }
 
     pub fn d_in(&self) -> usize {
+        self.b_in.len()
+    }
+
+    /// Width of the reconstruction: `d_in` but for transcoders.
+    pub fn d_out(&self) -> usize {
         self.w_dec.cols()
     }
 
@@ -74,7 +103,7 @@ impl Sae {
         self.w_dec.rows()
     }
 
-    /// One direction per row, `[d_sae, d_in]`.
+    /// One direction per row, `[d_sae, d_out]`.
     pub fn dictionary(&self) -> &Mat {
         &self.w_dec
     }
@@ -96,37 +125,50 @@ impl Sae {
     /// Encodes `x` block by block, in order: `visit(first_row, latents)`. For more rows than latents fit in memory.
     pub fn encode_blocks(&self, x: &Mat, mut visit: impl FnMut(usize, Latents)) {
         assert_eq!(x.cols(), self.d_in(), "activations {:?} for a dictionary {:?}", x.shape(), self.w_dec.shape());
-        let encode: Box<EncodeBlock> = match &self.encoder {
-            Encoder::Linear { w_enc, b_enc, act } => Box::new(|block| linear(block, w_enc, b_enc, *act)),
-            Encoder::MatchingPursuit { k, non_negative } => {
-                let dictionary = Dictionary::new(&self.w_dec);
-                let pursuit = Omp { k: *k, non_negative: *non_negative };
-                Box::new(move |block| pursuit.recover(&dictionary, block))
-            }
-        };
+        let encode = self.encoder.of_block(&self.w_dec);
         for (from, to) in blocks(x.rows(), self.d_sae().max(self.d_in())) {
-            let rows = encode(&centred(x, from, to, &self.b_in));
-            visit(from, latents(self.d_sae(), rows));
+            let mut block = Mat::from_vec(to - from, x.cols(), x.rows_view(from, to).data.to_vec());
+            block.data_mut().chunks_mut(x.cols().max(1)).for_each(|row| self.normalise(row));
+            subtract(&mut block, &self.b_in);
+            visit(from, latents(self.d_sae(), encode(&block)));
         }
     }
 
-    /// `latents · w_dec + b_dec`, `[rows, d_in]`. Panics unless the latents are `d_sae` wide.
+    /// `latents · w_dec + b_dec`, `[rows, d_out]`: the reconstruction before the skip is added and the norm undone, which is all
+    /// there is to it for most. Panics unless the latents are `d_sae` wide.
     pub fn decode(&self, latents: &Latents) -> Mat {
         let mut recon = sparse_dense(latents, &self.w_dec);
-        for row in recon.data_mut().chunks_mut(self.d_in().max(1)) {
+        for row in recon.data_mut().chunks_mut(self.d_out().max(1)) {
             row.iter_mut().zip(&self.b_dec).for_each(|(r, b)| *r += b);
         }
         recon
     }
-}
 
-/// From centred rows to their active latents.
-type EncodeBlock<'a> = dyn Fn(&Mat) -> Vec<Sparse> + 'a;
+    /// The reconstruction `[rows, d_out]` from the latents of `x` `[rows, d_in]`. Panics where the shapes do not fit.
+    pub fn reconstruct(&self, latents: &Latents, x: View<'_>) -> Mat {
+        assert_eq!((latents.rows(), self.d_in()), (x.rows, x.cols), "latents of other rows, or of another width");
+        let mut recon = self.decode(latents);
+        if self.norm == InputNorm::None && self.skip.is_none() {
+            return recon;
+        }
+        let mut input = Mat::from_vec(x.rows, x.cols, x.data.to_vec());
+        input.data_mut().chunks_mut(x.cols.max(1)).for_each(|row| self.normalise(row));
+        if let Some(skip) = &self.skip {
+            gemm(1.0, input.view(), skip.view(), 1.0, &mut recon);
+        }
+        for (recon, x) in recon.data_mut().chunks_mut(self.d_out().max(1)).zip(x.data.chunks(x.cols.max(1))) {
+            let (shift, scale) = self.norm.of(x);
+            recon.iter_mut().for_each(|r| *r = *r * scale + shift);
+        }
+        recon
+    }
 
-fn linear(x: &Mat, w_enc: &Mat, b_enc: &[f32], act: Activation) -> Vec<Sparse> {
-    let mut z = Mat::from_vec(x.rows(), b_enc.len(), b_enc.repeat(x.rows()));
-    gemm(1.0, x.view(), w_enc.view(), 1.0, &mut z);
-    (0..x.rows()).into_par_iter().map_init(Vec::new, |scratch, i| act.active(z.row(i), scratch)).collect()
+    fn normalise(&self, row: &mut [f32]) {
+        if self.norm != InputNorm::None {
+            let (shift, scale) = self.norm.of(row);
+            row.iter_mut().for_each(|x| *x = (*x - shift) / scale);
+        }
+    }
 }
 
 fn latents(d_sae: usize, rows: Vec<Sparse>) -> Latents {
@@ -140,23 +182,6 @@ fn latents(d_sae: usize, rows: Vec<Sparse>) -> Latents {
     Latents::new(d_sae, offsets, indices, values)
 }
 
-impl Activation {
-    /// The active latents of one row of pre-activations; `scratch` may hold anything.
-    fn active(self, z: &[f32], scratch: &mut Vec<u64>) -> Sparse {
-        let all = z.iter().enumerate().map(|(j, &z)| (j as u32, z));
-        match self {
-            Activation::Identity => all.filter(|a| a.1 != 0.0).collect(),
-            Activation::Relu => all.filter(|a| a.1 > 0.0).collect(),
-            Activation::TopK { k } => {
-                let k = k.min(z.len());
-                let (mut indices, mut values) = (vec![0; k], vec![0.0; k]);
-                top_k_of_row(z, scratch, &mut indices, &mut values);
-                indices.into_iter().zip(values).filter(|a| a.1 > 0.0).collect()
-            }
-        }
-    }
-}
-
 /// Cuts `rows` into blocks whose `[block, width]` product stays below [`BLOCK_ENTRIES`].
 pub(super) fn blocks(rows: usize, width: usize) -> impl Iterator<Item = (usize, usize)> {
     let height = (BLOCK_ENTRIES / width.max(1)).max(MIN_BLOCK_ROWS);
@@ -166,15 +191,20 @@ pub(super) fn blocks(rows: usize, width: usize) -> impl Iterator<Item = (usize, 
 /// Rows `from..to` of `x` less `mean`.
 pub(super) fn centred(x: &Mat, from: usize, to: usize, mean: &[f32]) -> Mat {
     let mut block = Mat::from_vec(to - from, x.cols(), x.rows_view(from, to).data.to_vec());
+    subtract(&mut block, mean);
+    block
+}
+
+fn subtract(block: &mut Mat, mean: &[f32]) {
     for row in block.data_mut().chunks_mut(mean.len().max(1)) {
         row.iter_mut().zip(mean).for_each(|(x, m)| *x -= m);
     }
-    block
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sae::Activation;
     use superlens_tensor::Rng;
 
     fn random(act: Activation, d_in: usize, d_sae: usize) -> Sae {
@@ -195,7 +225,7 @@ mod tests {
                 product + f64::from(b_enc[j])
             })
             .collect();
-        if let Activation::TopK { k } = *act {
+        if let &Activation::TopK { k } = act {
             let mut order: Vec<usize> = (0..f.len()).collect();
             order.sort_by(|&a, &b| f[b].total_cmp(&f[a]));
             order[k..].iter().for_each(|&j| f[j] = 0.0);
@@ -216,7 +246,7 @@ mod tests {
     fn encode_and_decode_agree_with_the_definition() {
         let mut rng = Rng::new(5).fork("x");
         for act in [Activation::Identity, Activation::Relu, Activation::TopK { k: 3 }] {
-            let sae = random(act, 7, 19);
+            let sae = random(act.clone(), 7, 19);
             let x = Mat::from_fn(150, 7, |_, _| rng.normal());
             let latents = sae.encode(&x);
             let recon = sae.decode(&latents);
@@ -232,11 +262,26 @@ mod tests {
         }
     }
 
+    /// Whatever a row's own scale and offset, a normalising dictionary sees the same and gives them back.
     #[test]
-    fn ties_go_to_the_lower_index_and_only_positive_latents_are_active() {
-        let kept = |k| Activation::TopK { k }.active(&[1.0, -3.0, 1.0, 2.0, 1.0], &mut Vec::new());
-        assert_eq!(kept(3), [(0, 1.0), (2, 1.0), (3, 2.0)]);
-        assert_eq!(kept(9).len(), 4);
+    fn norms_are_undone_and_the_skip_is_added() {
+        let mut rng = Rng::new(9).fork("norm");
+        let x = Mat::from_fn(5, 7, |_, _| rng.normal());
+        let far = Mat::from_fn(5, 7, |i, j| 3.0 * x[(i, j)] + 100.0);
+        let sae = random(Activation::TopK { k: 3 }, 7, 19).with_norm(InputNorm::LayerNorm { eps: 0.0 });
+        let recon = |sae: &Sae, x: &Mat| sae.reconstruct(&sae.encode(x), x.view());
+        let (near, moved) = (recon(&sae, &x), recon(&sae, &far));
+        assert!(near.data().iter().zip(moved.data()).all(|(a, b)| (3.0 * a + 100.0 - b).abs() < 1e-2));
+        let doubled = Mat::from_fn(5, 7, |i, j| 2.0 * x[(i, j)]);
+        let sae = random(Activation::Relu, 7, 19).with_norm(InputNorm::UnitRms);
+        let (near, moved) = (recon(&sae, &x), recon(&sae, &doubled));
+        assert!(near.data().iter().zip(moved.data()).all(|(a, b)| (2.0 * a - b).abs() < 1e-3));
+        // Latents that never fire leave the skip alone.
+        let none = Activation::JumpRelu { threshold: vec![f32::INFINITY; 19] };
+        let skip = Mat::from_fn(7, 7, |i, j| if i == j { 2.0 } else { 0.0 });
+        let sae = random(none, 7, 19).with_skip(skip);
+        let got = recon(&sae, &x);
+        assert!((0..5).all(|i| (0..7).all(|j| (got[(i, j)] - 2.0 * x[(i, j)] - sae.b_dec[j]).abs() < 1e-6)));
     }
 
     #[test]

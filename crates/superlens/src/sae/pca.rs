@@ -1,8 +1,8 @@
 //! Principal components: the orthonormal dictionary of least squared error for its size.
 
 use super::arch::{Arch, Entry, FitError, Watch, check_input, check_setting, report};
-use super::model::{Activation, Encoder, Sae};
 use super::moments::Moments;
+use super::{Activation, Encoder, Sae};
 use superlens_tensor::{Mat, Rng};
 
 pub(super) const ENTRY: Entry = Entry {

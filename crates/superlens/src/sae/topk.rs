@@ -14,8 +14,8 @@
 
 use super::arch::{Arch, Entry, FitError, MAX_LATENTS, Watch, check_input, check_setting};
 use super::batches::Batches;
-use super::model::{Activation, Encoder, Sae};
 use super::moments::Moments;
+use super::{Activation, Encoder, Sae};
 use crate::geometry::recover::unit_rows;
 use rayon::prelude::*;
 use std::ops::ControlFlow;

@@ -22,7 +22,7 @@ fn what_is_written_is_read_and_written_again_to_the_byte() {
     for act in [Activation::Relu, Activation::TopK { k: 2 }] {
         for b_in in [None, Some(0.0)] {
             let (first, second) = (dir.path().join("first"), dir.path().join("second"));
-            let sae = example(act, b_in);
+            let sae = example(act.clone(), b_in);
             write_saelens(&first, &sae, metadata).unwrap();
             let loaded = read_saelens(&first).unwrap();
             assert_eq!((&loaded.sae, &loaded.metadata), (&sae, metadata));
