@@ -1,6 +1,6 @@
 //! `abs_value`: absolute values of sparse inputs computed by neurons that features may have to share.
 
-use super::hidden_layer::{HiddenLayer, Init, Task, balanced, neurons};
+use super::hidden_layer::{HiddenLayer, Init, Task};
 use super::{Origin, Sample, ToyModel, Truth};
 use superlens_tensor::kernels::tied::Response;
 use superlens_tensor::train::{Params, TrainConfig};
@@ -53,14 +53,11 @@ impl ToyModel for AbsValue {
     }
 
     fn sample(&self, params: &Params, rows: usize, stream: &Rng) -> Sample {
-        let layer = self.layer();
-        let x = layer.inputs(rows, stream);
-        Sample { activations: neurons(&balanced(params), &x), features: layer.features(&x) }
+        self.layer().sample(params, rows, stream)
     }
 
     fn truth(&self, params: &Params) -> Truth {
-        let layer = self.layer();
-        Truth::of_directions(&layer.directions(&balanced(params)), &layer.variances())
+        self.layer().truth(params)
     }
 }
 

@@ -1,6 +1,6 @@
 //! `boolean_and`: every AND of two sparse inputs from fewer neurons than ANDs, by construction and by training.
 
-use super::hidden_layer::{HiddenLayer, Init, Task, ands, balanced, neurons, of_pairs, pairs};
+use super::hidden_layer::{HiddenLayer, Init, Task, ands, neurons, of_pairs, pairs};
 use super::{Origin, Sample, ToyModel, Truth};
 use superlens_tensor::kernels::tied::Response;
 use superlens_tensor::train::{Params, TrainConfig};
@@ -257,14 +257,11 @@ impl ToyModel for TrainedAnd {
     }
 
     fn sample(&self, params: &Params, rows: usize, stream: &Rng) -> Sample {
-        let layer = self.layer();
-        let x = layer.inputs(rows, stream);
-        Sample { activations: neurons(&balanced(params), &x), features: layer.features(&x) }
+        self.layer().sample(params, rows, stream)
     }
 
     fn truth(&self, params: &Params) -> Truth {
-        let layer = self.layer();
-        Truth::of_directions(&layer.directions(&balanced(params)), &layer.variances())
+        self.layer().truth(params)
     }
 }
 

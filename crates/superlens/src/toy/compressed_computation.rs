@@ -1,6 +1,6 @@
 //! `compressed_computation`: a hundred ReLUs that fifty neurons seem to compute, thanks to labels that mix the inputs.
 
-use super::hidden_layer::{HiddenLayer, Init, Task, balanced, neurons};
+use super::hidden_layer::{HiddenLayer, Init, Task, balanced};
 use super::{Origin, Sample, ToyModel, Truth};
 use superlens_tensor::decomp::sym_eigen;
 use superlens_tensor::kernels::gemm::matmul;
@@ -149,14 +149,11 @@ impl ToyModel for CompressedComputation {
     }
 
     fn sample(&self, params: &Params, rows: usize, stream: &Rng) -> Sample {
-        let layer = self.layer();
-        let x = layer.inputs(rows, stream);
-        Sample { activations: neurons(&balanced(params), &x), features: layer.features(&x) }
+        self.layer().sample(params, rows, stream)
     }
 
     fn truth(&self, params: &Params) -> Truth {
-        let layer = self.layer();
-        Truth::of_directions(&layer.directions(&balanced(params)), &layer.variances())
+        self.layer().truth(params)
     }
 }
 

@@ -120,9 +120,7 @@ impl ToyModel for Stuck {
     }
 
     fn sample(&self, params: &Params, rows: usize, stream: &Rng) -> Sample {
-        let layer = self.layer();
-        let x = layer.inputs(rows, stream);
-        Sample { activations: neurons(&balanced(params), &x), features: layer.features(&x) }
+        self.layer().sample(params, rows, stream)
     }
 
     fn truth(&self, params: &Params) -> Truth {
