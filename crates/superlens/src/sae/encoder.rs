@@ -77,7 +77,7 @@ impl Encoder {
                         per_latent("shift", shift);
                     }
                     Activation::GroupMax { groups } => {
-                        assert!(*groups > 0 && d_sae % groups == 0, "{groups} groups of {d_sae} latents");
+                        assert!(*groups > 0 && d_sae.is_multiple_of(*groups), "{groups} groups of {d_sae} latents");
                     }
                     _ => {}
                 }
