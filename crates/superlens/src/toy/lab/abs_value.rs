@@ -186,7 +186,7 @@ fn sweep(models: &[AbsValue], learned: &[Learned]) -> Option<Picture> {
     let shares = models.iter().zip(learned).map(|(m, l)| (1.0 / m.density[0], l.share()));
     differ.then(|| Picture::Sweep {
         name: "shared",
-        title: "Neurons are shared when inputs are sparse".into(),
+        title: "How many neurons do inputs share?".into(),
         caption: "The share of the live neurons that answer to more than half an input.".into(),
         x: Axis::log("1 / density"),
         y: Axis::linear("share of polysemantic neurons"),

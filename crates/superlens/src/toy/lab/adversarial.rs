@@ -147,7 +147,7 @@ fn picture(best: &[Best], relative: &[f64], crowding: &[f64]) -> Picture {
     let over = |v: &[f64]| best.iter().zip(v).map(|(b, v)| (1.0 / top(b), *v)).collect();
     Picture::Sweep {
         name: "vulnerability",
-        title: "Superposition makes models easy to fool".into(),
+        title: "How easy are models in superposition to fool?".into(),
         caption: "What the best small push of the input costs, as a multiple of the densest model, and how many features share a \
                   dimension (1/D*). Both rise where superposition sets in."
             .into(),

@@ -267,7 +267,7 @@ fn tuning(toy: &Circular, m: &Measured) -> Picture {
     };
     Picture::Sweep {
         name: "tuning",
-        title: "Every neuron answers to many positions".into(),
+        title: "Which positions does each neuron answer to?".into(),
         caption:
             "Activation of the first four neurons over the circle, the sparse features being off: waves of one period, \
                   each with its own phase. Looked at by itself, such a neuron seems to stand for several neighbouring \

@@ -132,7 +132,7 @@ fn gain(scales: &[f64], learned: &[Learned], models: &[CompressedComputation]) -
     factored.sort_by(|a, b| a.0.total_cmp(&b.0));
     Picture::Sweep {
         name: "gain",
-        title: "The gain comes from the mixing matrix".into(),
+        title: "Where does the gain come from?".into(),
         caption: "The loss of trained networks, and of weights made from M alone, over the size of M. The level is the loss of as many exact ReLUs \
                   as there are neurons. Without M nobody goes below."
             .into(),

@@ -199,7 +199,7 @@ fn sparsification(models: &[Incidental], grown: &[Grown]) -> Picture {
     };
     Picture::Sweep {
         name: "sparsification",
-        title: "Features gather on single neurons".into(),
+        title: "Do features gather on single neurons?".into(),
         caption: "Σw⁴ of a feature, averaged over features: small while its weight is spread over many neurons, 1 when one neuron \
                   has it all. One instance a size."
             .into(),

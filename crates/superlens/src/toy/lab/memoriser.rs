@@ -223,7 +223,7 @@ fn noise(t: &Table) -> Picture {
     };
     Picture::Sweep {
         name: "noise",
-        title: "A table in the bits of weights stands no noise".into(),
+        title: "How much noise do learned labels stand?".into(),
         caption: "Share of words, and of single labels, that are read right after every weight was moved by up to so many units \
                   in the last place, up or down by chance. Without noise all are right; one unit spoils every word. Labels go \
                   one bit after the other, down to a coin's half."

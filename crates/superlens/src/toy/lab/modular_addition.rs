@@ -171,7 +171,7 @@ fn curve(grown: &[Grown]) -> Picture {
     };
     Picture::Sweep {
         name: "grokking",
-        title: "Learned by heart, then understood".into(),
+        title: "Learned by heart or understood?".into(),
         caption: "Share of the pairs whose sum is right, over the steps, in the first instance: those it is trained on, and those held \
                   out."
             .into(),
@@ -197,7 +197,7 @@ fn spectrum(g: &Grown) -> Picture {
     };
     Picture::Heat(Heat {
         name: "spectrum",
-        title: "Each neuron has one frequency".into(),
+        title: "How much of each neuron is one frequency?".into(),
         caption: "Share of each neuron's variance at each frequency, over both numbers; neurons in the order of their strongest frequency, \
                   at most 64 of them."
             .into(),

@@ -130,7 +130,7 @@ fn describe(learned: &[Learned], s: &Settings, outcome: &mut Outcome) {
     let series = |kind: usize| Series { name: KINDS[kind].into(), points: points(kind), line: false };
     outcome.pictures.push(Picture::Sweep {
         name: "advantage",
-        title: "Only a stream that mixes has an advantage".into(),
+        title: "Has a stream that mixes an advantage?".into(),
         caption: "A point a network: its loss over the density. The level is the loss of as many exact ReLUs as there are neurons.".into(),
         x: Axis::linear("instance"),
         y: Axis::linear("loss / p"),
