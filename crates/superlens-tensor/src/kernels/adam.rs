@@ -41,6 +41,14 @@ pub fn adam_step(w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], c: Adam
 
 /// [`adam_step`] on the calling thread alone, for models so small that handing out work would cost more.
 pub fn adam_step_here(w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], c: AdamStep) {
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        || adam_step_inline(w, g, m, v, c),
+    );
+}
+
+#[inline(always)]
+fn adam_step_inline(w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], c: AdamStep) {
     // The corrections are near 0 or 1 and cancel badly in f32; per weight only products and one root are left.
     let lr = (c.lr / (1.0 - c.beta1.powf(c.t as f64))) as f32;
     let unbias = (1.0 / (1.0 - c.beta2.powf(c.t as f64)).sqrt()) as f32;

@@ -7,6 +7,7 @@ pub mod mlp;
 pub mod narrow;
 pub mod pointwise;
 pub mod random;
+pub mod screen;
 pub mod sparse;
 pub mod tied;
 pub mod topk;

@@ -7,6 +7,7 @@ use crate::Real;
 const LANES: usize = 16;
 
 /// `y ← y + alpha · x`. Panics with both lengths when they differ.
+#[inline(always)]
 pub fn axpy<R: Real>(alpha: R, x: &[R], y: &mut [R]) {
     assert_eq!(x.len(), y.len(), "axpy of {} numbers onto {}", x.len(), y.len());
     for (y, &x) in y.iter_mut().zip(x) {
@@ -15,6 +16,7 @@ pub fn axpy<R: Real>(alpha: R, x: &[R], y: &mut [R]) {
 }
 
 /// `Σ xᵢ yᵢ`, added in 16 interleaved partial sums. Panics with both lengths when they differ.
+#[inline(always)]
 pub fn dot<R: Real>(x: &[R], y: &[R]) -> R {
     assert_eq!(x.len(), y.len(), "dot product of {} and {} numbers", x.len(), y.len());
     let (x_chunks, y_chunks) = (x.chunks_exact(LANES), y.chunks_exact(LANES));

@@ -11,6 +11,8 @@ use rayon::prelude::*;
 
 /// Output rows per piece of parallel work.
 const PANEL_ROWS: usize = 16;
+/// Columns of a pattern per piece of parallel work.
+const PANEL_COLS: usize = 64;
 
 /// A sparse `[rows, cols]` matrix. The entries of row `i` lie at `offsets[i]..offsets[i + 1]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,6 +99,14 @@ impl SparseRows {
 
     /// The transpose, its entries in ascending order of their row here (a counting sort).
     pub fn transposed(&self) -> SparseRows {
+        let ByColumn { offsets, rows, entries } = self.by_column();
+        let values = entries.iter().map(|&e| self.values[e as usize]).collect();
+        SparseRows { cols: self.rows(), offsets, indices: rows, values }
+    }
+
+    /// Panics with more entries than 32 bits can count.
+    fn by_column(&self) -> ByColumn {
+        assert!(u32::try_from(self.nnz().max(self.rows())).is_ok(), "{} entries of {} rows", self.nnz(), self.rows());
         let mut offsets = vec![0; self.cols + 1];
         for &j in &self.indices {
             offsets[j as usize + 1] += 1;
@@ -105,17 +115,23 @@ impl SparseRows {
             offsets[j + 1] += offsets[j];
         }
         let mut next = offsets.clone();
-        let (mut indices, mut values) = (vec![0; self.nnz()], vec![0.0; self.nnz()]);
+        let (mut rows, mut entries) = (vec![0; self.nnz()], vec![0; self.nnz()]);
         for i in 0..self.rows() {
-            let (row_indices, row_values) = self.row(i);
-            for (&j, &v) in row_indices.iter().zip(row_values) {
-                let at = &mut next[j as usize];
-                (indices[*at], values[*at]) = (i as u32, v);
+            for e in self.offsets[i]..self.offsets[i + 1] {
+                let at = &mut next[self.indices[e] as usize];
+                (rows[*at], entries[*at]) = (i as u32, e as u32);
                 *at += 1;
             }
         }
-        SparseRows { cols: self.rows(), offsets, indices, values }
+        ByColumn { offsets, rows, entries }
     }
+}
+
+/// Where the entries of each column are: their rows, ascending, and their places among all entries.
+struct ByColumn {
+    offsets: Vec<usize>,
+    rows: Vec<u32>,
+    entries: Vec<u32>,
 }
 
 /// `s · d`, shape `[s.rows, d.cols]`. Panics with both shapes when the inner dimensions differ.
@@ -123,13 +139,19 @@ pub fn sparse_dense(s: &SparseRows, d: &Mat) -> Mat {
     assert_eq!(s.cols(), d.rows(), "product of sparse [{}, {}] and {:?}", s.rows(), s.cols(), d.shape());
     let mut out = Mat::zeros(s.rows(), d.cols());
     let width = d.cols().max(1);
+    let arch = pulp::Arch::new();
     out.data_mut().par_chunks_mut(PANEL_ROWS * width).enumerate().for_each(|(p, panel)| {
-        for (r, out) in panel.chunks_exact_mut(width).enumerate() {
-            let (indices, values) = s.row(p * PANEL_ROWS + r);
-            for (&j, &v) in indices.iter().zip(values) {
-                axpy(v, d.row(j as usize), out);
-            }
-        }
+        arch.dispatch(
+            #[inline(always)]
+            || {
+                for (r, out) in panel.chunks_exact_mut(width).enumerate() {
+                    let (indices, values) = s.row(p * PANEL_ROWS + r);
+                    for (&j, &v) in indices.iter().zip(values) {
+                        axpy(v, d.row(j as usize), out);
+                    }
+                }
+            },
+        );
     });
     out
 }
@@ -155,15 +177,35 @@ pub fn dots(pattern: &SparseRows, a: &Mat, b: &Mat) -> Vec<f32> {
         pattern.rows(),
         pattern.cols()
     );
-    let panels: Vec<Vec<f32>> = (0..a.rows().div_ceil(PANEL_ROWS))
-        .into_par_iter()
-        .map(|p| {
-            (p * PANEL_ROWS..((p + 1) * PANEL_ROWS).min(a.rows()))
-                .flat_map(|i| pattern.row(i).0.iter().map(move |&j| dot(a.row(i), b.row(j as usize))))
-                .collect()
-        })
-        .collect();
-    panels.concat()
+    // Column by column, so that each row of `b`, of which there are many, is read from far away once.
+    let by_column = pattern.by_column();
+    let mut products = vec![0.0; pattern.nnz()];
+    let mut pieces: Vec<(usize, &mut [f32])> = Vec::new();
+    let mut left = &mut products[..];
+    for from in (0..pattern.cols()).step_by(PANEL_COLS) {
+        let to = (from + PANEL_COLS).min(pattern.cols());
+        let (piece, rest) = left.split_at_mut(by_column.offsets[to] - by_column.offsets[from]);
+        pieces.push((from, piece));
+        left = rest;
+    }
+    let arch = pulp::Arch::new();
+    pieces.into_par_iter().for_each(|(from, piece)| {
+        arch.dispatch(
+            #[inline(always)]
+            || {
+                let first = by_column.offsets[from];
+                for j in from..(from + PANEL_COLS).min(pattern.cols()) {
+                    let at = by_column.offsets[j]..by_column.offsets[j + 1];
+                    let out = &mut piece[at.start - first..at.end - first];
+                    let of = out.iter_mut().zip(&by_column.rows[at]);
+                    of.for_each(|(o, &i)| *o = dot(a.row(i as usize), b.row(j)));
+                }
+            },
+        );
+    });
+    let mut out = vec![0.0; pattern.nnz()];
+    by_column.entries.iter().zip(&products).for_each(|(&e, &p)| out[e as usize] = p);
+    out
 }
 
 #[cfg(test)]
