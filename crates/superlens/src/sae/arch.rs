@@ -1,6 +1,6 @@
 //! [`Arch`]: a way to find a dictionary in activations. One file per architecture, one line in [`ARCHES`].
 
-use super::{Sae, baselines, ica, pca, topk};
+use super::{Sae, baselines, ica, pca, trained};
 use std::ops::ControlFlow;
 use superlens_tensor::{Mat, Rng};
 
@@ -30,6 +30,10 @@ pub enum FitError {
     NothingFound,
     #[error("{name} = {value} makes no sense here; it must lie between {low} and {high}")]
     Setting { name: &'static str, value: usize, low: usize, high: usize },
+    #[error("{name} = {value} makes no sense here; it must lie between {low} and {high}")]
+    Real { name: &'static str, value: String, low: String, high: String },
+    #[error("the state belongs to a run with another architecture or other sizes")]
+    OtherRun,
 }
 
 /// What the command line says of a dictionary's size. An architecture uses what concerns it.
@@ -42,6 +46,7 @@ pub struct Size {
 }
 
 /// One architecture: its name, what it does, and how to make it with the usual settings.
+#[derive(Clone, Copy)]
 pub struct Entry {
     pub id: &'static str,
     pub about: &'static str,
@@ -49,7 +54,20 @@ pub struct Entry {
 }
 
 /// Every architecture.
-pub const ARCHES: [Entry; 5] = [pca::ENTRY, ica::ENTRY, topk::ENTRY, baselines::NEURONS, baselines::RANDOM];
+pub const ARCHES: [Entry; 12] = [
+    pca::ENTRY,
+    ica::ENTRY,
+    trained::ENTRIES[0],
+    trained::ENTRIES[1],
+    trained::ENTRIES[2],
+    trained::ENTRIES[3],
+    trained::ENTRIES[4],
+    trained::ENTRIES[5],
+    trained::ENTRIES[6],
+    trained::ENTRIES[7],
+    baselines::NEURONS,
+    baselines::RANDOM,
+];
 
 /// The architecture called `id`, if there is one.
 pub fn find(id: &str) -> Option<&'static Entry> {
@@ -70,6 +88,15 @@ pub(super) fn check_input(x: &Mat) -> Result<(), FitError> {
 /// Refuses a setting outside `low..=high`.
 pub(super) fn check_setting(name: &'static str, value: usize, low: usize, high: usize) -> Result<(), FitError> {
     if (low..=high).contains(&value) { Ok(()) } else { Err(FitError::Setting { name, value, low, high }) }
+}
+
+/// Refuses a setting outside `low..=high`, NaN too.
+pub(super) fn check_real(name: &'static str, value: f64, low: f64, high: f64) -> Result<(), FitError> {
+    if (low..=high).contains(&value) {
+        return Ok(());
+    }
+    let [value, low, high] = [value, low, high].map(|v| v.to_string());
+    Err(FitError::Real { name, value, low, high })
 }
 
 /// Reports progress; `Err` where the watcher breaks.

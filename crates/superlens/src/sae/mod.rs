@@ -29,7 +29,8 @@ pub mod metrics;
 mod model;
 mod moments;
 mod pca;
-mod topk;
+pub mod train;
+mod trained;
 
 pub use arch::{ARCHES, Arch, Entry, FitError, Size, Watch, find};
 pub use assignment::assign;
@@ -39,4 +40,4 @@ pub use ica::Ica;
 pub use model::{InputNorm, Latents, Sae};
 pub use moments::Moments;
 pub use pca::Pca;
-pub use topk::TopK;
+pub use trained::Trained;

@@ -1,0 +1,105 @@
+//! [`Objective`]: what tells one kind of sparse autoencoder from another in training.
+
+use super::super::Activation;
+use super::super::arch::FitError;
+use superlens_tensor::Mat;
+use superlens_tensor::kernels::encode::Product;
+use superlens_tensor::kernels::sparse::SparseRows;
+use superlens_tensor::train::Params;
+
+/// One kind of sparse autoencoder: what it keeps of the encoder's product, what latents are made of that, and its penalties.
+///
+/// The reconstruction and its loss, the optimiser and the revival of dead latents are the same for all.
+pub trait Objective: Send + Sync {
+    /// The name on the command line and in files.
+    fn id(&self) -> &'static str;
+
+    /// Refuses settings that make no sense for so many latents.
+    ///
+    /// # Errors
+    /// [`FitError::Setting`] or [`FitError::Real`].
+    fn check(&self, _d_sae: usize) -> Result<(), FitError> {
+        Ok(())
+    }
+
+    /// Parameters with one number a latent beyond the weights and biases, in alphabetical order, and where they start.
+    fn extras(&self) -> Vec<(&'static str, f32)> {
+        Vec::new()
+    }
+
+    /// Sets what starts from data, by the product on the first batch. Default: nothing.
+    fn start(&self, _first: Product, _params: &mut Params) {}
+
+    /// The pre-activations that a gradient can come from; those left out are of no account.
+    fn keep(&self, z: Product, params: &Params) -> SparseRows;
+
+    /// The latents of what was kept, entry by entry. Default: ReLU.
+    fn activate(&self, z: &SparseRows, _params: &Params) -> Vec<f32> {
+        z.values().iter().map(|z| z.max(0.0)).collect()
+    }
+
+    /// Widths of the prefixes of the dictionary that must each rebuild the input, ascending, `d_sae` last.
+    fn widths(&self, d_sae: usize) -> Vec<usize> {
+        vec![d_sae]
+    }
+
+    /// Adds the gradient of the penalties, and turns what flows to the latents into what flows to the pre-activations. Returns the
+    /// penalties' value. Default: no penalty, and a ReLU.
+    fn penalise(&self, terms: &mut Terms) -> f64 {
+        terms.through_relu();
+        0.0
+    }
+
+    /// Whether dead latents are revived by an auxiliary loss.
+    fn revives(&self) -> bool {
+        false
+    }
+
+    /// Follows what must be known at the end; `settled` after the warm-up. Default: nothing.
+    fn observe(&self, _latents: &SparseRows, _threshold: &mut f64, _settled: bool) {}
+
+    /// Mean active latents a row that the one threshold of inference must give, where it is to be checked at the end.
+    fn calibrated(&self) -> Option<f64> {
+        None
+    }
+
+    /// Called after each step, for parameters with bounds. Default: nothing.
+    fn constrain(&self, _params: &mut Params) {}
+
+    /// What inference does, on inputs that are not multiplied by `scale`: thresholds and offsets are divided by it. `threshold` is
+    /// what was [observed](Self::observe).
+    fn activation(&self, params: &Params, threshold: f64, scale: f32) -> Activation;
+}
+
+/// What penalties are computed from, and where their gradients go.
+pub struct Terms<'a> {
+    pub params: &'a Params,
+    /// `x − b_dec`, `[rows, d_in]`.
+    pub target: &'a Mat,
+    /// Pre-activations that were kept, and the latents made of them.
+    pub z: &'a SparseRows,
+    pub f: &'a [f32],
+    /// Comes in as the gradient of the main loss by `f`, goes out as that of all terms by the product `z − b_enc`.
+    pub slope: Vec<f32>,
+    /// `mean‖x − x̄‖²`, by which the main loss is divided.
+    pub variance: f64,
+    /// 0 at the start to 1 after the warm-up.
+    pub rise: f64,
+    /// 0 at the start to 1 at the end.
+    pub progress: f64,
+    /// Gradient by `b_enc` beyond the sums of `slope`, `[d_sae]`.
+    pub b_enc_alone: Vec<f32>,
+    /// Gradients of all parameters; those of the [extras](Objective::extras) are to be added here.
+    pub grad: &'a mut Params,
+}
+
+impl Terms<'_> {
+    /// Stops the gradient where a latent is not active.
+    pub fn through_relu(&mut self) {
+        self.slope.iter_mut().zip(self.f).for_each(|(g, f)| *g = if *f > 0.0 { *g } else { 0.0 });
+    }
+
+    pub fn rows(&self) -> f64 {
+        self.z.rows() as f64
+    }
+}

@@ -1,0 +1,54 @@
+//! The objectives, one file each, and their list.
+
+mod batch_top_k;
+mod gated;
+mod jump_relu;
+mod relu;
+mod top_k;
+
+use super::objective::Objective;
+
+/// What the command line says of an objective. Each uses what concerns it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// Active latents a row, where the objective fixes them.
+    pub k: usize,
+    /// Weight of the penalty on the sum of the latents.
+    pub l1: f64,
+    /// Mean active latents a row that JumpReLU aims at.
+    pub target_l0: f64,
+    /// Prefix widths of Matryoshka; empty for halves of halves.
+    pub widths: Vec<usize>,
+    /// Exponent that the penalty of `p_anneal` ends at.
+    pub p_end: f64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { k: 32, l1: 0.1, target_l0: 32.0, widths: Vec::new(), p_end: 0.2 }
+    }
+}
+
+/// One objective: its name, what it does, and how to make it.
+pub struct ObjectiveEntry {
+    pub id: &'static str,
+    pub about: &'static str,
+    pub build: fn(&Options) -> Box<dyn Objective>,
+}
+
+/// Every objective.
+pub const OBJECTIVES: [ObjectiveEntry; 8] = [
+    top_k::ENTRY,
+    top_k::BY_SIZE,
+    batch_top_k::ENTRY,
+    batch_top_k::MATRYOSHKA,
+    relu::ENTRY,
+    relu::P_ANNEAL,
+    jump_relu::ENTRY,
+    gated::ENTRY,
+];
+
+/// The objective called `id`, if there is one.
+pub fn find(id: &str) -> Option<&'static ObjectiveEntry> {
+    OBJECTIVES.iter().find(|entry| entry.id == id)
+}

@@ -1,0 +1,99 @@
+//! TopK: the k largest pre-activations of a row (Gao et al. 2024, *Scaling and evaluating sparse autoencoders*, arXiv
+//! 2406.04093), and the same by size, with signs.
+
+use super::super::objective::{Objective, Terms};
+use super::ObjectiveEntry;
+use crate::sae::Activation;
+use crate::sae::arch::{FitError, check_setting};
+use superlens_tensor::kernels::encode::Product;
+use superlens_tensor::kernels::sparse::SparseRows;
+use superlens_tensor::train::Params;
+
+pub(super) const ENTRY: ObjectiveEntry = ObjectiveEntry {
+    id: "topk",
+    about: "keeps the k largest latents of a row",
+    build: |options| Box::new(TopK { k: options.k }),
+};
+
+pub(super) const BY_SIZE: ObjectiveEntry = ObjectiveEntry {
+    id: "abs_topk",
+    about: "keeps the k latents of a row that are largest by size, with their signs",
+    build: |options| Box::new(AbsTopK { k: options.k }),
+};
+
+struct TopK {
+    k: usize,
+}
+
+impl Objective for TopK {
+    fn id(&self) -> &'static str {
+        ENTRY.id
+    }
+
+    fn check(&self, d_sae: usize) -> Result<(), FitError> {
+        check_setting("k", self.k, 1, d_sae)
+    }
+
+    fn keep(&self, z: Product, _params: &Params) -> SparseRows {
+        positive(SparseRows::from_top_k(z.x.rows(), z.w.rows(), z.top_k(self.k)))
+    }
+
+    fn revives(&self) -> bool {
+        true
+    }
+
+    fn activation(&self, _params: &Params, _threshold: f64, _scale: f32) -> Activation {
+        Activation::TopK { k: self.k }
+    }
+}
+
+struct AbsTopK {
+    k: usize,
+}
+
+impl Objective for AbsTopK {
+    fn id(&self) -> &'static str {
+        BY_SIZE.id
+    }
+
+    fn check(&self, d_sae: usize) -> Result<(), FitError> {
+        check_setting("k", self.k, 1, d_sae)
+    }
+
+    fn keep(&self, z: Product, _params: &Params) -> SparseRows {
+        z.top_k_by_size(self.k)
+    }
+
+    fn activate(&self, z: &SparseRows, _params: &Params) -> Vec<f32> {
+        z.values().to_vec()
+    }
+
+    fn penalise(&self, _terms: &mut Terms) -> f64 {
+        0.0
+    }
+
+    fn revives(&self) -> bool {
+        true
+    }
+
+    fn activation(&self, _params: &Params, _threshold: f64, _scale: f32) -> Activation {
+        Activation::AbsTopK { k: self.k }
+    }
+}
+
+/// The entries above zero.
+fn positive(s: SparseRows) -> SparseRows {
+    if s.values().iter().all(|v| *v > 0.0) {
+        return s;
+    }
+    let (mut offsets, mut indices, mut values) = (vec![0], Vec::with_capacity(s.nnz()), Vec::with_capacity(s.nnz()));
+    for i in 0..s.rows() {
+        let (js, vs) = s.row(i);
+        for (&j, &v) in js.iter().zip(vs).filter(|(_, v)| **v > 0.0) {
+            indices.push(j);
+            values.push(v);
+        }
+        offsets.push(indices.len());
+    }
+    SparseRows::new(s.cols(), offsets, indices, values)
+}

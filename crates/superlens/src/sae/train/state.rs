@@ -1,0 +1,138 @@
+//! [`State`]: everything that a run needs to go on, and its file.
+
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use superlens_tensor::Mat;
+use superlens_tensor::io::write_atomic;
+use superlens_tensor::kernels::sparse::SparseRows;
+use superlens_tensor::train::Params;
+
+/// What the file says it is.
+const KIND: &str = "superlens training state 1";
+
+/// Parameters, the moments of Adam, and what is counted on the way. Which rows a step sees follows from the seed and the step alone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    /// Steps done.
+    pub step: u64,
+    pub params: Params,
+    pub m: Params,
+    pub v: Params,
+    /// Samples since each latent fired last.
+    pub silent: Vec<u64>,
+    /// What an objective follows over the steps (the mean threshold of BatchTopK); negative until it has been seen.
+    pub threshold: f64,
+}
+
+/// Why a state can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    #[error("{}: {source}", file.display())]
+    Io { file: PathBuf, source: std::io::Error },
+    #[error("{}: {problem}; the checkpoint before it may be whole", file.display())]
+    Broken { file: PathBuf, problem: String },
+}
+
+impl State {
+    pub(super) fn new(params: Params) -> Self {
+        let (m, v) = (params.zeros_like(), params.zeros_like());
+        let silent = vec![0; params.get("b_enc").cols()];
+        State { step: 0, params, m, v, silent, threshold: -1.0 }
+    }
+
+    /// Latents that have been silent for `after` samples and more, ascending.
+    pub(super) fn dead(&self, after: u64) -> Vec<u32> {
+        let dead = self.silent.iter().enumerate().filter(|(_, silent)| **silent >= after);
+        dead.map(|(j, _)| j as u32).collect()
+    }
+
+    pub(super) fn count_silence(&mut self, latents: &SparseRows) {
+        self.silent.iter_mut().for_each(|s| *s += latents.rows() as u64);
+        let fired = latents.indices().iter().zip(latents.values()).filter(|(_, v)| **v != 0.0);
+        fired.for_each(|(&j, _)| self.silent[j as usize] = 0);
+    }
+
+    /// Writes all of it to `file`, which is complete or as it was. `run` is whatever tells one run from another; [`read`](Self::read) wants
+    /// the same.
+    ///
+    /// # Errors
+    /// [`StateError::Io`], a full disk among them.
+    pub fn write(&self, file: &Path, run: &str) -> Result<(), StateError> {
+        let broken = |e: safetensors::SafeTensorError| StateError::Broken { file: file.into(), problem: e.to_string() };
+        let silent: Vec<u8> = self.silent.iter().flat_map(|s| s.to_le_bytes()).collect();
+        let sets = [("params", &self.params), ("m", &self.m), ("v", &self.v)];
+        let named = sets.iter().flat_map(|(set, p)| p.blocks.iter().map(move |(n, m)| (format!("{set}.{n}"), m)));
+        let mut tensors = Vec::new();
+        for (name, m) in named {
+            let bytes: &[u8] = bytemuck::cast_slice(m.data());
+            let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![m.rows(), m.cols()], bytes);
+            tensors.push((name, view.map_err(broken)?));
+        }
+        let view = safetensors::tensor::TensorView::new(safetensors::Dtype::U64, vec![self.silent.len()], &silent);
+        tensors.push(("silent".to_string(), view.map_err(broken)?));
+        let facts = json!({"step": self.step, "threshold": self.threshold.to_bits()});
+        let metadata = [("kind", KIND.to_string()), ("state", facts.to_string()), ("run", run.to_string())];
+        let metadata = metadata.into_iter().map(|(k, v)| (k.to_string(), v)).collect();
+        let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(broken)?;
+        write_atomic(file, &bytes).map_err(|source| StateError::Io { file: file.into(), source })
+    }
+
+    /// Reads what [`write`](Self::write) wrote for the same `run`.
+    ///
+    /// # Errors
+    /// A file that is not there, cut short, of another run or another kind.
+    pub fn read(file: &Path, run: &str) -> Result<State, StateError> {
+        let broken = |problem: String| StateError::Broken { file: file.into(), problem };
+        let bytes = std::fs::read(file).map_err(|source| StateError::Io { file: file.into(), source })?;
+        let not_whole = |e: safetensors::SafeTensorError| broken(format!("not a whole training state: {e}"));
+        let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).map_err(not_whole)?;
+        let tensors = safetensors::SafeTensors::deserialize(&bytes).map_err(not_whole)?;
+        let metadata = header.metadata().clone().unwrap_or_default();
+        let said = |key: &str| metadata.get(key).cloned().unwrap_or_default();
+        if said("kind") != KIND {
+            return Err(broken(format!("expected a `{KIND}`, found `{}`", said("kind"))));
+        }
+        if said("run") != run {
+            return Err(broken("belongs to a run with other settings or other activations".into()));
+        }
+        let facts: serde_json::Value = serde_json::from_str(&said("state")).unwrap_or_default();
+        let fact = |key: &str| facts[key].as_u64().ok_or_else(|| broken(format!("says no `{key}`")));
+        let mut sets = [Params::default(), Params::default(), Params::default()];
+        // In the order of the file's own parameters, which is the order that they were made in.
+        let mut names: Vec<&str> = tensors.names().into_iter().map(|n| n.as_ref()).collect();
+        names.sort_by_key(|name| place(name));
+        let mut silent = None;
+        for name in names {
+            let view = tensors.tensor(name).map_err(not_whole)?;
+            if name == "silent" {
+                let words = view.data().as_chunks().0;
+                silent = Some(words.iter().map(|&b| u64::from_le_bytes(b)).collect());
+                continue;
+            }
+            let (Some((set, block)), &[rows, cols]) = (name.split_once('.'), view.shape()) else {
+                return Err(broken(format!("holds `{name}` of shape {:?}", view.shape())));
+            };
+            let numbers = view.data().as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect();
+            let set = ["params", "m", "v"].iter().position(|s| *s == set);
+            let set = set.ok_or_else(|| broken(format!("holds `{name}`")))?;
+            sets[set].blocks.push((block.to_string(), Mat::from_vec(rows, cols, numbers)));
+        }
+        let [params, m, v] = sets;
+        let silent: Vec<u64> = silent.ok_or_else(|| broken("holds no `silent`".into()))?;
+        let alike = |p: &Params| {
+            p.blocks.len() == params.blocks.len()
+                && p.blocks.iter().zip(&params.blocks).all(|(a, b)| a.0 == b.0 && a.1.shape() == b.1.shape())
+        };
+        if !alike(&m) || !alike(&v) || params.blocks.iter().all(|(n, b)| n != "b_enc" || b.cols() != silent.len()) {
+            return Err(broken("parameters and moments don't fit each other".into()));
+        }
+        Ok(State { step: fact("step")?, params, m, v, silent, threshold: f64::from_bits(fact("threshold")?) })
+    }
+}
+
+/// Parameters in the order in which trainers make them.
+fn place(name: &str) -> (usize, &str) {
+    const FIRST: [&str; 4] = ["w_enc", "b_enc", "w_dec", "b_dec"];
+    let block = name.split_once('.').map_or(name, |(_, block)| block);
+    (FIRST.iter().position(|f| *f == block).unwrap_or(FIRST.len()), block)
+}

@@ -1,0 +1,226 @@
+use super::*;
+use crate::sae::Activation;
+use crate::sae::metrics::{evaluate, mmcs};
+use superlens_tensor::kernels::gemm::matmul;
+
+mod reference;
+
+use reference::Reference;
+
+/// Rows of sparse non-negative combinations of unit `features`, density `p`.
+fn planted(features: &Mat, rows: usize, p: f64, rng: &mut Rng) -> Mat {
+    let s = Mat::from_fn(rows, features.rows(), |_, _| if rng.chance(p) { 0.5 + rng.uniform() } else { 0.0 });
+    matmul(&s, features)
+}
+
+fn trainer<'a>(id: &str, options: &Options, recipe: Recipe, x: &'a Mat, rng: &Rng) -> Trainer<'a> {
+    Trainer::new(recipe, (find(id).unwrap().build)(options), x, rng).unwrap()
+}
+
+fn run(id: &str, options: &Options, recipe: Recipe, x: &Mat, rng: &Rng) -> Sae {
+    let mut trainer = trainer(id, options, recipe, x, rng);
+    while !trainer.done() {
+        trainer.step().unwrap();
+    }
+    trainer.finish()
+}
+
+/// Largest |Δ| / max(|g|, 1e-3 max|g|) in each block.
+fn worst(got: &Params, want: &[Vec<f64>]) -> Vec<(String, f64)> {
+    let blocks = got.blocks.iter().zip(want);
+    blocks
+        .map(|((name, got), want)| {
+            let top = want.iter().fold(1e-9f64, |m, w| m.max(w.abs()));
+            let errors = got.data().iter().zip(want).map(|(&g, w)| (f64::from(g) - w).abs() / w.abs().max(1e-3 * top));
+            (name.clone(), errors.fold(0.0, f64::max))
+        })
+        .collect()
+}
+
+/// Every objective's loss and gradient against its formulas in `f64` and finite differences of them, straight-through rules by their
+/// formula; with every third latent dead.
+#[test]
+fn gradients_agree_with_the_formulas() {
+    for entry in &OBJECTIVES {
+        let mut rng = Rng::new(1).fork("gradient");
+        let (d, d_sae, rows) = (6, 12, 9);
+        let x = Mat::from_fn(rows, d, |_, _| rng.normal() + 0.3);
+        let options = Options { k: 3, target_l0: 3.0, l1: 0.3, ..Options::default() };
+        // A weight of 1 on the auxiliary term, so that an error in it is as visible as one in the main term.
+        let recipe = Recipe { aux: 1.0, dead_after: 10, warmup: 2, ..Recipe::new(d_sae, 10, rows) };
+        let mut trainer = trainer(entry.id, &options, recipe, &x, &rng);
+        trainer.state.silent.iter_mut().step_by(3).for_each(|s| *s = 10);
+        // Away from the start, where encoder and decoder are equal and some errors would hide.
+        for (_, block) in &mut trainer.state.params.blocks {
+            block.data_mut().iter_mut().for_each(|v| *v += 0.2 * rng.normal());
+        }
+        let batch = trainer.input.rows(&x, &trainer.batches.rows_of(0));
+        let reference = Reference::of(entry.id, &options, &trainer, &batch, 7);
+        let told = trainer.gradient(batch, 7);
+        let p: Vec<Vec<f64>> = reference.start();
+        let loss = reference.loss(&p);
+        assert!((told.loss / loss - 1.0).abs() < 1e-5, "{}: loss {} against {loss}", entry.id, told.loss);
+        let mut want = reference.differences(&p);
+        reference.straight_through(&p, &mut want);
+        for (name, error) in worst(&trainer.grad, &want) {
+            assert!(error < 2e-3, "{}: {name}: relative error {error}", entry.id);
+        }
+    }
+}
+
+#[test]
+fn latents_that_are_negative_everywhere_come_back_to_life() {
+    let mut rng = Rng::new(2).fork("revive");
+    let x = planted(&unit_rows(24, 12, &mut rng), 2000, 0.08, &mut rng);
+    let dead_at_the_end = |aux: f64| {
+        let recipe = Recipe { lr: 2e-2, aux, dead_after: 1000, ..Recipe::new(24, 1500, 128) };
+        let mut trainer = trainer("topk", &Options { k: 3, ..Options::default() }, recipe, &x, &rng);
+        let b_enc = trainer.state.params.get_mut("b_enc").data_mut();
+        b_enc.iter_mut().step_by(2).for_each(|b| *b = -20.0);
+        while !trainer.done() {
+            trainer.step().unwrap();
+        }
+        let density = evaluate(&trainer.finish(), &x).density;
+        density.iter().step_by(2).filter(|&&p| p == 0.0).count()
+    };
+    assert_eq!(dead_at_the_end(0.0), 12, "nothing else revives them");
+    assert_eq!(dead_at_the_end(1.0 / 32.0), 0);
+}
+
+/// Every objective finds most planted features, with about as many latents active as there are features.
+#[test]
+fn planted_features_are_recovered() {
+    let mut rng = Rng::new(3).fork("recovery");
+    let features = unit_rows(64, 32, &mut rng);
+    let x = planted(&features, 8000, 3.0 / 64.0, &mut rng);
+    for (id, least) in [
+        ("topk", 0.9),
+        ("abs_topk", 0.85),
+        ("batch_topk", 0.9),
+        ("matryoshka", 0.8),
+        ("relu", 0.85),
+        ("p_anneal", 0.85),
+        ("jumprelu", 0.85),
+        ("gated", 0.85),
+    ] {
+        let options = Options { k: 3, target_l0: 3.0, l1: 1.0, ..Options::default() };
+        let recipe = Recipe { lr: 4e-3, dead_after: 1 << 14, ..Recipe::new(64, 1200, 256) };
+        let sae = run(id, &options, recipe, &x, &rng);
+        let (found, m) = (mmcs(&features, &sae.w_dec), evaluate(&sae, &x));
+        assert!(found >= least && m.fvu < 0.4, "{id}: MMCS {found}, L0 {}, FVU {}", m.l0, m.fvu);
+    }
+}
+
+/// What was folded and calibrated gives, on raw activations, what training saw.
+#[test]
+fn the_inference_form_is_what_was_trained() {
+    let mut rng = Rng::new(5).fork("fold");
+    let x = Mat::from_fn(400, 6, |_, _| 40.0 * rng.normal() + 10.0);
+    for entry in &OBJECTIVES {
+        let options = Options { k: 2, target_l0: 2.0, ..Options::default() };
+        let recipe = Recipe { lr: 1e-3, warmup: 1, ..Recipe::new(12, 30, 400) };
+        let mut trainer = trainer(entry.id, &options, recipe, &x, &rng);
+        (0..29).for_each(|_| _ = trainer.step().unwrap());
+        let sae = trainer.finish();
+        let metrics = evaluate(&sae, &x);
+        let told = trainer.step().unwrap();
+        if let Some(wanted) = trainer.objective.calibrated() {
+            assert!((metrics.l0 / wanted - 1.0).abs() < 0.06, "{}: L0 {}", entry.id, metrics.l0);
+        } else {
+            assert!((told.fvu / metrics.fvu - 1.0).abs() < 1e-3, "{}: {} and {}", entry.id, told.fvu, metrics.fvu);
+            assert!((told.l0 - metrics.l0).abs() < 0.02, "{}: {} and {}", entry.id, told.l0, metrics.l0);
+        }
+        (0..12).for_each(|j| assert!((dot(sae.w_dec.row(j), sae.w_dec.row(j)) - 1.0).abs() < 1e-5));
+    }
+}
+
+#[test]
+fn the_same_bytes_on_any_number_of_threads_and_after_a_pause() {
+    let mut rng = Rng::new(4).fork("threads");
+    let x = planted(&unit_rows(64, 32, &mut rng), 900, 0.05, &mut rng);
+    for entry in &OBJECTIVES {
+        let options = Options { k: 4, target_l0: 4.0, ..Options::default() };
+        // Latents count as dead from the second step on, so that the auxiliary term takes part; wide enough to be screened.
+        let recipe = Recipe { dead_after: 1, warmup: 3, ..Recipe::new(600, 12, 300) };
+        let fit = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| run(entry.id, &options, recipe.clone(), &x, &rng))
+        };
+        let one = fit(1);
+        assert_eq!(one, fit(3), "{}", entry.id);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("state");
+        let mut first = trainer(entry.id, &options, recipe.clone(), &x, &rng);
+        (0..5).for_each(|_| _ = first.step().unwrap());
+        first.state().write(&file, "a run").unwrap();
+        let state = State::read(&file, "a run").unwrap();
+        assert_eq!(&state, first.state());
+        let build = (entry.build)(&options);
+        let mut second = Trainer::resume(recipe.clone(), build, &x, &rng, state).unwrap();
+        while !second.done() {
+            second.step().unwrap();
+        }
+        assert_eq!(one, second.finish(), "{}", entry.id);
+    }
+}
+
+#[test]
+fn a_broken_state_is_one_error() {
+    let x = Mat::from_fn(20, 3, |i, j| ((i * (j + 2)) % 7) as f32);
+    let options = Options { k: 2, ..Options::default() };
+    let trainer = trainer("topk", &options, Recipe::new(4, 3, 8), &x, &Rng::new(0));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("state");
+    trainer.state().write(&file, "a").unwrap();
+    assert!(State::read(&file, "b").unwrap_err().to_string().contains("other settings"));
+    let whole = std::fs::read(&file).unwrap();
+    for cut in [0, 7, 100, whole.len() - 1] {
+        std::fs::write(&file, &whole[..cut]).unwrap();
+        assert!(matches!(State::read(&file, "a"), Err(StateError::Broken { .. })), "{cut} bytes");
+    }
+    assert!(matches!(State::read(&folder.path().join("none"), "a"), Err(StateError::Io { .. })));
+}
+
+#[test]
+fn impossible_settings_are_errors() {
+    let x = Mat::from_fn(10, 3, |i, j| (i * j) as f32);
+    let new = |id: &str, options: Options, recipe: Recipe| {
+        Trainer::new(recipe, (find(id).unwrap().build)(&options), &x, &Rng::new(0)).err()
+    };
+    let usual = || (Options { k: 2, target_l0: 2.0, ..Options::default() }, Recipe::new(4, 5, 8));
+    let (options, recipe) = usual();
+    assert!(new("topk", options.clone(), recipe.clone()).is_none());
+    for k in [0, 5] {
+        assert!(matches!(new("topk", Options { k, ..usual().0 }, usual().1), Some(FitError::Setting { .. })));
+    }
+    for bad in [Recipe { d_sae: 0, ..usual().1 }, Recipe { batch: 0, ..usual().1 }] {
+        assert!(matches!(new("relu", options.clone(), bad), Some(FitError::Setting { .. })));
+    }
+    for l1 in [f64::NAN, -1.0] {
+        assert!(matches!(new("relu", Options { l1, ..usual().0 }, usual().1), Some(FitError::Real { .. })));
+    }
+    let widths = vec![3, 2];
+    assert!(matches!(new("matryoshka", Options { widths, ..usual().0 }, usual().1), Some(FitError::Setting { .. })));
+    let mut diverging = trainer("topk", &options, Recipe { lr: f64::MAX, steps: 50, ..recipe }, &x, &Rng::new(0));
+    let error = (0..50).find_map(|_| diverging.step().err());
+    assert_eq!(error, Some(DIVERGED));
+}
+
+#[test]
+fn inference_of_each_objective_is_its_own() {
+    let x = Mat::from_fn(40, 4, |i, j| ((i * (j + 3)) % 11) as f32);
+    let act = |id: &str| {
+        let options = Options { k: 2, target_l0: 2.0, ..Options::default() };
+        match trainer(id, &options, Recipe::new(8, 3, 20), &x, &Rng::new(0)).finish().encoder {
+            Encoder::Linear { act, .. } => act,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(act("topk"), Activation::TopK { k: 2 });
+    assert_eq!(act("abs_topk"), Activation::AbsTopK { k: 2 });
+    assert_eq!(act("relu"), Activation::Relu);
+    for id in ["batch_topk", "matryoshka", "jumprelu"] {
+        assert!(matches!(act(id), Activation::JumpRelu { .. }), "{id}");
+    }
+    assert!(matches!(act("gated"), Activation::Gated { .. }));
+}
