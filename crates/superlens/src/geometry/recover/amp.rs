@@ -6,7 +6,8 @@
 use super::{Dictionary, Recovery, Sparse};
 use rayon::prelude::*;
 use superlens_tensor::Mat;
-use superlens_tensor::kernels::pointwise::{axpy, dot};
+use superlens_tensor::kernels::pointwise::dot;
+use superlens_tensor::kernels::pursuit::{combine, dots};
 
 /// Share of each step that is taken: whole steps swing from one side to the other on dictionaries of a few hundred atoms
 /// (Rangan, Schniter, Riegler, Fletcher and Cevher 2016, on damping).
@@ -50,12 +51,14 @@ impl Amp {
         let whole = norm(x);
         let mut s = vec![0.0f32; n];
         let mut rest = x.to_vec();
+        let (mut pulls, mut next) = (vec![0.0f32; n], vec![0.0f32; d]);
         let (mut best, mut least) = (s.clone(), whole);
         for _ in 0..self.steps {
             let level = self.tau * norm(&rest) / (d as f32).sqrt();
             let mut standing = 0usize;
-            for (j, s) in s.iter_mut().enumerate() {
-                let free = *s + dot(atoms.row(j), &rest);
+            dots(atoms, &rest, &mut pulls);
+            for (s, pull) in s.iter_mut().zip(&pulls) {
+                let free = *s + pull;
                 let new = if self.non_negative { free - level } else { free.signum() * (free.abs() - level).max(0.0) };
                 let new = new.max(if self.non_negative { 0.0 } else { f32::NEG_INFINITY });
                 standing += usize::from(new != 0.0);
@@ -64,9 +67,10 @@ impl Amp {
             // What is left of the row, and the Onsager term, which takes out what each step says twice.
             let echo = standing as f32 / d as f32;
             rest.iter_mut().zip(x).for_each(|(r, x)| *r = (1.0 - DAMPING) * *r + DAMPING * (x + echo * *r));
-            for (j, &s) in s.iter().enumerate().filter(|(_, s)| **s != 0.0) {
-                axpy(-DAMPING * s, atoms.row(j), &mut rest);
-            }
+            let used = s.iter().enumerate().filter(|(_, s)| **s != 0.0);
+            let terms: Vec<(f32, &[f32])> = used.map(|(j, s)| (-DAMPING * s, atoms.row(j))).collect();
+            combine(&rest, &terms, &mut next);
+            std::mem::swap(&mut rest, &mut next);
             let left = norm(&rest);
             if !left.is_finite() {
                 break;
@@ -86,7 +90,7 @@ impl Amp {
 
 #[cfg(test)]
 mod tests {
-    use super::super::phase::planted;
+    use super::super::planted::planted;
     use super::super::unit_rows;
     use super::*;
     use superlens_tensor::Rng;

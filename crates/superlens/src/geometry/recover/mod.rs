@@ -8,8 +8,10 @@ mod cosamp;
 mod fista;
 mod fit;
 mod lasso;
+pub mod methods;
 mod omp;
 pub mod phase;
+pub mod planted;
 
 use superlens_tensor::kernels::gemm::matmul;
 use superlens_tensor::{Mat, Rng};
@@ -19,6 +21,7 @@ pub use cosamp::CoSaMp;
 pub use fista::Fista;
 pub use lasso::{BasisPursuit, Lasso};
 pub use omp::Omp;
+pub use planted::recovered;
 
 /// Beyond this many atoms the Gram matrix (64 MiB) is not kept; correlations are then taken from the residual.
 const MAX_GRAM_ATOMS: usize = 4096;
@@ -82,6 +85,33 @@ impl Dictionary {
     /// Inner products of all unit rows, where they are few enough to be kept.
     pub fn gram(&self) -> Option<&Mat> {
         self.gram.as_ref()
+    }
+
+    /// The largest |inner product| of two different unit rows.
+    pub fn coherence(&self) -> f64 {
+        /// Rows of the Gram matrix at a time, where it is not kept.
+        const ROWS: usize = 256;
+        let n = self.n();
+        let largest = |i: usize, row: &[f32]| (0..n).filter(|&j| j != i).fold(0.0f32, |a, j| a.max(row[j].abs()));
+        let block = |from: usize| -> f32 {
+            let to = (from + ROWS).min(n);
+            match &self.gram {
+                Some(gram) => (from..to).map(|i| largest(i, gram.row(i))).fold(0.0, f32::max),
+                None => {
+                    let rows = matmul(self.atoms.rows_view(from, to), self.atoms.t());
+                    (from..to).map(|i| largest(i, rows.row(i - from))).fold(0.0, f32::max)
+                }
+            }
+        };
+        f64::from((0..n).step_by(ROWS).map(block).fold(0.0, f32::max))
+    }
+
+    /// The largest k with `k < (1 + 1/μ)/2`: so few active atoms are found by matching and by basis pursuit whatever they are
+    /// (Tropp 2004, *Greed is good*). No more than there are atoms.
+    pub fn guaranteed(&self) -> usize {
+        // Rounding of μ must not promise more than the theorem does.
+        let limit = 0.5 * (1.0 + 1.0 / self.coherence()) - 1e-5;
+        if limit > self.n() as f64 { self.n() } else { (limit.ceil() as usize).saturating_sub(1) }
     }
 
     /// The inner product of two unit rows.
