@@ -8,6 +8,7 @@ mod cosamp;
 mod fista;
 mod fit;
 mod lasso;
+pub mod measure;
 pub mod methods;
 mod omp;
 pub mod phase;
