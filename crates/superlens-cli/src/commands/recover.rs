@@ -8,7 +8,7 @@ use std::time::Instant;
 use superlens::geometry::recover::measure::Measure;
 use superlens::geometry::recover::methods::{Choice, Method, Needs, recover_in_blocks};
 use superlens::geometry::recover::planted::{Amplitudes, noisy, planted_as};
-use superlens::geometry::recover::{Dictionary, Sparse, unit_rows};
+use superlens::geometry::recover::{Dictionary, Sparse, guaranteed, unit_rows};
 use superlens::report::{self, Figure, InputFile, RunFolder};
 use superlens_tensor::io::{ReadOptions, read_matrix};
 use superlens_tensor::{Mat, Rng};
@@ -22,6 +22,12 @@ use crate::progress::Progress;
 
 /// Numbers in a matrix that is made, at most: 1 GiB.
 const LARGEST: usize = 1 << 28;
+/// Atoms at most: a block of rows has a number for each of them.
+const MOST_ATOMS: usize = 1 << 22;
+/// Up to this many atoms all pairs are compared for the coherence.
+const ALL_PAIRS: usize = 20_000;
+/// Active atoms at most: matching keeps a matrix of k by k for each row at work.
+const MOST_ACTIVE: usize = 4096;
 /// Rows that are planted unless told otherwise.
 const ROWS: usize = 1000;
 /// Values of λ on a path unless told otherwise.
@@ -52,7 +58,7 @@ fn rows(args: &RecoverRows, global: Global) -> Result<(), Failure> {
     let rng = Rng::new(global.seed).fork("recover");
     let mut inputs = Vec::new();
     let directions = dictionary(args, &rng, &mut inputs)?;
-    let plan = plan(args, directions.rows())?;
+    let plan = plan(args, directions.rows(), directions.cols())?;
     let start = Instant::now();
     let dictionary = Dictionary::new(&directions);
     let gram_seconds = start.elapsed().as_secs_f64();
@@ -76,13 +82,14 @@ fn rows(args: &RecoverRows, global: Global) -> Result<(), Failure> {
         let measure = Measure::of(&dictionary, &x, &found, truth.as_deref(), optimum, choice.non_negative);
         lines.push(Line { lambda: penalty, measure, seconds });
     }
+    let coherence = (dictionary.n() <= ALL_PAIRS).then(|| dictionary.coherence());
     let study = Study {
         method: plan.method.name,
         atoms: dictionary.n(),
         dims: dictionary.d(),
         rows: x.rows(),
-        coherence: dictionary.coherence(),
-        guaranteed_k: dictionary.guaranteed(),
+        coherence,
+        guaranteed_k: coherence.map(|mu| guaranteed(mu, dictionary.n())),
         choice: plan.choice,
         planted_k: plan.planted,
         noise: plan.noise,
@@ -120,7 +127,9 @@ fn dictionary(args: &RecoverRows, rng: &Rng, inputs: &mut Vec<InputFile>) -> Res
         (None, Some(sizes)) => {
             let parts: Option<Vec<usize>> = sizes.split(',').map(|part| part.trim().parse().ok()).collect();
             let sized = parts.as_deref().and_then(|p| <[usize; 2]>::try_from(p).ok());
-            let fits = |[n, d]: &[usize; 2]| *n >= 1 && *d >= 1 && n.checked_mul(*d).is_some_and(|all| all <= LARGEST);
+            let fits = |[n, d]: &[usize; 2]| {
+                (1..=MOST_ATOMS).contains(n) && *d >= 1 && n.checked_mul(*d).is_some_and(|all| all <= LARGEST)
+            };
             let Some([n, d]) = sized.filter(fits) else {
                 let most = report::words::count(LARGEST);
                 return Err(bad(&format!(
@@ -132,8 +141,11 @@ fn dictionary(args: &RecoverRows, rng: &Rng, inputs: &mut Vec<InputFile>) -> Res
         (Some(_), Some(_)) => return Err(bad("give a dictionary's file or --random N,D, not both")),
         (None, None) => return Err(bad("no directions: give a dictionary's file, or --random N,D")),
     };
-    if directions.data().iter().all(|v| *v == 0.0) {
-        return Err(bad("every direction is zero"));
+    if directions.rows() > MOST_ATOMS {
+        let (most, found) = (report::words::count(MOST_ATOMS), report::words::count(directions.rows()));
+        return Err(bad(&format!(
+            "the dictionary has {found} atoms, {most} at most; are they its columns? (--transpose)"
+        )));
     }
     Ok(directions)
 }
@@ -153,10 +165,10 @@ fn read(file: &Path, key: Option<String>, inputs: &mut Vec<InputFile>) -> Result
 }
 
 /// Every setting that is not a file.
-fn plan(args: &RecoverRows, n: usize) -> Result<Plan, Failure> {
+fn plan(args: &RecoverRows, n: usize, d: usize) -> Result<Plan, Failure> {
     let method = Method::find(&args.method).map_err(|e| bad(&format!("--method: {e}")))?;
     let planted = args.signals.is_none();
-    let k = args.k.as_deref().map(|k| whole("--k", k, 1, n)).transpose()?;
+    let k = args.k.as_deref().map(|k| whole("--k", k, 1, n.min(d).min(MOST_ACTIVE))).transpose()?;
     let k = match k {
         None if planted => {
             return Err(bad("--k: how many atoms a planted row has, or --signals FILE for rows of your own"));

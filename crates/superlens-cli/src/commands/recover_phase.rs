@@ -18,8 +18,8 @@ use crate::failure::Failure;
 use crate::interrupt;
 use crate::progress::Progress;
 
-/// Atoms at most: a trial's dictionary then fills 800 MB.
-const MOST_ATOMS: usize = 20_000;
+/// Atoms at most: a trial's dictionary then fills up to 100 MB, and each thread has one.
+const MOST_ATOMS: usize = 5000;
 /// A trial on fewer atoms shows no transition.
 const FEWEST_ATOMS: usize = 10;
 

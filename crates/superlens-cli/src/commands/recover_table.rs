@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use superlens::geometry::recover::measure::Measure;
 use superlens::geometry::recover::methods::Choice;
 use superlens::geometry::recover::planted::SUCCESS;
-use superlens::report::words::{count, number, percent};
+use superlens::report::words::{count, counted, number, percent};
 
 use super::table;
 
@@ -23,8 +23,9 @@ pub struct Study {
     pub atoms: usize,
     pub dims: usize,
     pub rows: usize,
-    pub coherence: f64,
-    pub guaranteed_k: usize,
+    /// `None` where there are too many pairs of atoms.
+    pub coherence: Option<f64>,
+    pub guaranteed_k: Option<usize>,
     pub choice: Choice,
     pub planted_k: Option<usize>,
     pub noise: f32,
@@ -87,8 +88,11 @@ pub fn document(study: &Study, times: bool) -> Value {
 pub fn write_table(out: &mut impl Write, study: &Study) -> io::Result<()> {
     let (n, d, rows) = (count(study.atoms), count(study.dims), count(study.rows));
     writeln!(out, "{n} atoms in {d} dimensions, {rows} rows, {}", study.method)?;
-    let (mu, k) = (number(study.coherence), count(study.guaranteed_k));
-    writeln!(out, "coherence {mu}: up to {k} active atoms are found for certain, (1 + 1/μ)/2\n")?;
+    if let (Some(mu), Some(k)) = (study.coherence, study.guaranteed_k) {
+        let (mu, k) = (number(mu), counted(k, "active atom"));
+        writeln!(out, "coherence μ = {mu}: omp and basis pursuit find any {k} without fail, fewer than (1 + 1/μ)/2")?;
+    }
+    writeln!(out)?;
     let known = study.lines.iter().any(|l| l.measure.score.is_some());
     let penalty = study.lines.iter().any(|l| l.lambda.is_some());
     let columns = |lambda: String, common: [String; 2], truth: [String; 4], last: String| {

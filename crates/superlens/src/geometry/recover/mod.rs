@@ -13,6 +13,8 @@ pub mod methods;
 mod omp;
 pub mod phase;
 pub mod planted;
+#[cfg(test)]
+mod tests;
 
 use superlens_tensor::kernels::gemm::matmul;
 use superlens_tensor::{Mat, Rng};
@@ -107,14 +109,6 @@ impl Dictionary {
         f64::from((0..n).step_by(ROWS).map(block).fold(0.0, f32::max))
     }
 
-    /// The largest k with `k < (1 + 1/μ)/2`: so few active atoms are found by matching and by basis pursuit whatever they are
-    /// (Tropp 2004, *Greed is good*). No more than there are atoms.
-    pub fn guaranteed(&self) -> usize {
-        // Rounding of μ must not promise more than the theorem does.
-        let limit = 0.5 * (1.0 + 1.0 / self.coherence()) - 1e-5;
-        if limit > self.n() as f64 { self.n() } else { (limit.ceil() as usize).saturating_sub(1) }
-    }
-
     /// The inner product of two unit rows.
     pub fn inner(&self, i: usize, j: usize) -> f32 {
         match &self.gram {
@@ -140,6 +134,14 @@ impl Dictionary {
         }
         x
     }
+}
+
+/// The largest k with `k < (1 + 1/μ)/2`, no more than there are atoms: so few active ones are found by orthogonal matching pursuit and by
+/// basis pursuit whatever they are (Tropp 2004, *Greed is good: algorithmic results for sparse approximation*).
+pub fn guaranteed(coherence: f64, atoms: usize) -> usize {
+    // Rounding of μ must not promise more than the theorem does.
+    let limit = 0.5 * (1.0 + 1.0 / coherence) - 1e-5;
+    if limit > atoms as f64 { atoms } else { (limit.ceil() as usize).saturating_sub(1) }
 }
 
 /// Brings rows to unit length, zero rows excepted, and returns the lengths that they had.
