@@ -272,7 +272,7 @@ pub(super) fn whole(flag: &str, text: &str, least: usize, most: usize) -> Result
 /// A number from `least` to `most`.
 pub(super) fn number(flag: &str, text: &str, least: f32, most: f32) -> Result<f32, Failure> {
     let found = text.trim().parse().ok().filter(|v| (least..=most).contains(v));
-    found.ok_or_else(|| bad(&format!("{flag}: expected a number from {least:e} to {most:e}, found `{text}`")))
+    found.ok_or_else(|| bad(&format!("{flag}: expected a number from {least} to {most}, found `{text}`")))
 }
 
 pub(super) fn bad(message: &str) -> Failure {

@@ -13,6 +13,11 @@ use superlens_tensor::kernels::pursuit::{combine, dots};
 /// (Rangan, Schniter, Riegler, Fletcher and Cevher 2016, on damping).
 const DAMPING: f32 = 0.7;
 
+/// Near the phase transition a row may take thousands of steps, and one that will never settle looks much the same for a while: it is
+/// given up when this many steps bring the residual down by less than this share.
+const PATIENCE: usize = 500;
+const PROGRESS: f32 = 0.01;
+
 /// The threshold is this many standard deviations of the noise that the residual shows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Amp {
@@ -30,7 +35,7 @@ impl Amp {
     pub fn tuned(dictionary: &Dictionary, non_negative: bool) -> Self {
         let delta = (dictionary.d() as f64 / dictionary.n().max(1) as f64).clamp(1e-3, 0.999);
         let (_, tau) = super::phase::weak_threshold(delta, non_negative);
-        Amp { tau: tau as f32, non_negative, steps: 1000, tolerance: 1e-5 }
+        Amp { tau: tau as f32, non_negative, steps: 6000, tolerance: 1e-5 }
     }
 }
 
@@ -53,7 +58,8 @@ impl Amp {
         let mut rest = x.to_vec();
         let (mut pulls, mut next) = (vec![0.0f32; n], vec![0.0f32; d]);
         let (mut best, mut least) = (s.clone(), whole);
-        for _ in 0..self.steps {
+        let mut before = least;
+        for step in 1..=self.steps {
             let level = self.tau * norm(&rest) / (d as f32).sqrt();
             let mut standing = 0usize;
             dots(atoms, &rest, &mut pulls);
@@ -81,6 +87,12 @@ impl Amp {
             }
             if left <= self.tolerance * whole {
                 break;
+            }
+            if step % PATIENCE == 0 {
+                if least > (1.0 - PROGRESS) * before {
+                    break;
+                }
+                before = least;
             }
         }
         let kept = best.iter().enumerate().filter(|(_, s)| **s != 0.0);
