@@ -56,7 +56,7 @@ pub enum Command {
     Diagnose(Diagnose),
     Toy(Toy),
     Run(Run),
-    Recover(Recover),
+    Recover(Box<Recover>),
 }
 
 /// Train small models whose truth is known, and diagnose each as if it were not
