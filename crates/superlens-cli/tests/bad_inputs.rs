@@ -178,6 +178,84 @@ fn zero_bomb(start: &[u8], zeros: usize) -> Vec<u8> {
     writer.finish().unwrap().into_inner()
 }
 
+/// What `superlens recover` is asked, and what its one line must say.
+const RECOVER: &[(&str, &str)] = &[
+    ("", "no directions"),
+    ("missing.npy --k 2", "no such file"),
+    ("empty.npy --k 2", "is empty"),
+    ("nan.npy --k 2", "NaN"),
+    ("large.npy --k 2", "scale the array"),
+    ("atoms.npy --key W_dec --k 2", "leave out --key"),
+    ("several.npz --key W_dek --k 2", "did you mean `W_dec`"),
+    ("atoms.npy --random 9,4 --k 2", "not both"),
+    ("--random 9,4 --transpose --k 2", "--transpose"),
+    ("--random 9 --k 2", "like 512,128"),
+    ("--random 0,4 --k 1", "like 512,128"),
+    ("--random 4000000,4000000000000 --k 2", "like 512,128"),
+    ("atoms.npy", "--k"),
+    ("atoms.npy --k 0", "from 1 to 4"),
+    ("atoms.npy --k 5", "from 1 to 4"),
+    ("atoms.npy --k two", "from 1 to 4"),
+    ("atoms.npy --k 2 --rows 0", "--rows"),
+    ("atoms.npy --k 2 --rows 99999999999", "--rows"),
+    ("atoms.npy --k 2 --noise -1", "--noise"),
+    ("atoms.npy --k 2 --noise NaN", "--noise"),
+    ("atoms.npy --k 2 --amplitudes cauchy", "uniform, constant, gaussian"),
+    ("atoms.npy --k 2 --method omq", "omp, cosamp, lasso, fista, basis_pursuit, amp"),
+    ("atoms.npy --k 2 --lambda 0.1", "has no penalty"),
+    ("atoms.npy --k 2 --debias", "--debias"),
+    ("atoms.npy --k 2 --method lasso", "--lambda"),
+    ("atoms.npy --k 2 --method lasso --lambda -1", "--lambda"),
+    ("atoms.npy --k 2 --method lasso --lambda NaN", "--lambda"),
+    ("atoms.npy --k 2 --method lasso --lambda universal", "--noise SIGMA"),
+    ("atoms.npy --k 2 --method lasso --lambda 0.1..1", "a path falls"),
+    ("atoms.npy --k 2 --method lasso --lambda 1..0.1 --steps 1", "--steps"),
+    ("atoms.npy --k 2 --method lasso --lambda 1 --steps 9", "--steps"),
+    ("atoms.npy --signals wide.npy --k 2", "5 columns, but the atoms have 4"),
+    ("atoms.npy --signals atoms.npy --rows 3 --k 2", "--rows"),
+    ("atoms.npy --signals atoms.npy", "--k"),
+    ("atoms.npy --signals-key x --k 2", "--signals-key"),
+    ("phase --atoms 3", "from 10 to 5000"),
+    ("phase --deltas 0.5,1", "between 0 and 1"),
+    ("phase --deltas 0.5,,0.6", "between 0 and 1"),
+    ("phase --trials 0", "--trials"),
+    ("phase --method omq", "no method"),
+];
+
+/// The files that [`RECOVER`] names.
+fn recover_files(folder: &Path) {
+    let large: Vec<u8> = (0..36).flat_map(|i| (1e20 * i as f32).to_le_bytes()).collect();
+    let mut nan = numbers(36);
+    nan[..4].copy_from_slice(&f32::NAN.to_le_bytes());
+    let atoms = npy("<f4", "(9, 4)", &numbers(36));
+    let files = [
+        ("atoms.npy", atoms.clone()),
+        ("wide.npy", npy("<f4", "(6, 5)", &numbers(30))),
+        ("nan.npy", npy("<f4", "(9, 4)", &nan)),
+        ("large.npy", npy("<f4", "(9, 4)", &large)),
+        ("empty.npy", Vec::new()),
+        ("several.npz", archive(&[("W_dec.npy", &atoms), ("b_dec.npy", &atoms)])),
+    ];
+    files.into_iter().for_each(|(name, bytes)| fs::write(folder.join(name), bytes).unwrap());
+}
+
+/// As [`line_printed`], for `superlens recover` with these words.
+fn recover_line(words: &str, says: &str) -> Result<String, String> {
+    let scratch = tempfile::tempdir().unwrap();
+    recover_files(scratch.path());
+    let before = names(scratch.path());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_superlens"));
+    command.arg("recover").args(words.split_whitespace()).args(["--out", "run", "--quiet"]).current_dir(&scratch);
+    let output = command.output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    let one_line = stderr.matches('\n').count() == 1 && stderr.ends_with('\n') && stderr.contains(says);
+    let silent = output.stdout.is_empty() && names(scratch.path()) == before;
+    match output.status.code() == Some(2) && one_line && silent {
+        true => Ok(stderr.trim_end().to_string()),
+        false => Err(format!("recover {words}: {}, not one line that says `{says}`: {stderr:?}", output.status)),
+    }
+}
+
 /// Runs `superlens diagnose` on `case` in a folder of its own. Returns the line on stderr with the folder taken
 /// out of paths, or what is wrong.
 fn line_printed(case: &Case) -> Result<String, String> {
@@ -223,7 +301,7 @@ fn names(folder: &Path) -> Vec<std::ffi::OsString> {
     names
 }
 
-fn page(rows: &[(&str, String)]) -> String {
+fn page(rows: &[(&str, String)], recover: &[(&str, String)]) -> String {
     let mut page = String::from(
         "# What superlens says to bad input\n\n\
          `superlens diagnose FILE` prints one line on stderr, nothing on stdout, writes nothing and exits with 2.\n\
@@ -234,6 +312,13 @@ fn page(rows: &[(&str, String)]) -> String {
     for (input, line) in rows {
         // Two backticks, because the lines quote names with one.
         page.push_str(&format!("| {input} | `` {} `` |\n", line.replace('|', "\\|")));
+    }
+    page.push_str(
+        "\n`superlens recover` does the same:\n\n| after `superlens recover` | the line printed |\n|---|---|\n",
+    );
+    for (words, line) in recover {
+        let words = if words.is_empty() { "nothing".to_string() } else { format!("`{words}`") };
+        page.push_str(&format!("| {words} | `` {} `` |\n", line.replace('|', "\\|")));
     }
     page
 }
@@ -248,10 +333,17 @@ fn each_gets_one_line_and_exit_code_2() {
             Err(complaint) => complaints.push(complaint),
         }
     }
+    let mut recover = Vec::new();
+    for (words, says) in RECOVER {
+        match recover_line(words, says) {
+            Ok(line) => recover.push((*words, line)),
+            Err(complaint) => complaints.push(complaint),
+        }
+    }
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 
     let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/bad-inputs.md");
-    let page = page(&rows);
+    let page = page(&rows, &recover);
     if std::env::var_os("BLESS").is_some_and(|v| v == "1") {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, page).unwrap();

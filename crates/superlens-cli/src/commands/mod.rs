@@ -2,6 +2,9 @@
 
 pub mod demo;
 pub mod diagnose;
+pub mod recover;
+mod recover_phase;
+mod recover_table;
 pub mod run;
 mod summary;
 mod table;

@@ -7,6 +7,7 @@ pub mod lanes;
 pub mod mlp;
 pub mod narrow;
 pub mod pointwise;
+pub mod pursuit;
 pub mod random;
 pub mod screen;
 pub mod sparse;

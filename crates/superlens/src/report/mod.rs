@@ -3,6 +3,7 @@
 //! The same diagnosis gives the same bytes of JSON, HTML and SVG. Times and facts of the machine are in `manifest.json`
 //! alone.
 
+mod coefficients;
 mod demo;
 mod figures;
 mod grounds;
@@ -15,6 +16,8 @@ mod svg;
 pub mod words;
 
 pub use demo::{Case, CaseRow};
+pub use figures::recovery::{coefficients as coefficients_figure, path as path_figure, rest as rest_figure};
+pub use figures::transition::transition as transition_figure;
 pub use figures::{Figures, demo as demo_figure, toy as toy_figure};
 pub use grounds::{Grounds, no_features};
 pub use html::{demo_page, diagnosis_page, toy_page};
@@ -26,6 +29,7 @@ pub use svg::Figure;
 use std::{io, path::PathBuf};
 
 use crate::diagnose::Diagnosis;
+use crate::geometry::recover::Sparse;
 use crate::toy::lab::{Outcome, Toy};
 
 /// What a page says of the run beside the diagnosis.
@@ -96,6 +100,23 @@ pub fn write_toy(run: &RunFolder, toy: &Toy, outcome: &Outcome, source: &Source)
     let figures: Vec<Figure> = outcome.pictures.iter().map(toy_figure).collect();
     write_figures(run, figures.iter(), "")?;
     run.write("report.html", toy_page(toy, outcome, &figures, source).as_bytes())
+}
+
+/// Writes `report.json` and the pictures of a command whose answer is a JSON document.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn write_document(run: &RunFolder, document: &serde_json::Value, figures: &[Figure]) -> Result<(), ReportError> {
+    run.write("report.json", json::pretty(document)?.as_bytes())?;
+    write_figures(run, figures.iter(), "")
+}
+
+/// Writes sparse coefficients as `coefficients.safetensors`: `offsets`, `atoms` and `values` of a matrix by rows.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn write_coefficients(run: &RunFolder, rows: &[Sparse]) -> Result<(), ReportError> {
+    run.write(coefficients::FILE, &coefficients::coefficients(rows)?)
 }
 
 fn write_figures<'a>(

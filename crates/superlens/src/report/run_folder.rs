@@ -21,8 +21,17 @@ use super::{
 };
 
 /// Everything that superlens puts at the top of a run folder.
-const OURS: [&str; 8] =
-    ["config.toml", "manifest.json", "metrics.jsonl", "checkpoints", "sae", "report.json", "report.html", "figures"];
+const OURS: [&str; 9] = [
+    "config.toml",
+    "manifest.json",
+    "metrics.jsonl",
+    "checkpoints",
+    "sae",
+    "coefficients.safetensors",
+    "report.json",
+    "report.html",
+    "figures",
+];
 
 /// A run folder in the making.
 #[derive(Debug)]

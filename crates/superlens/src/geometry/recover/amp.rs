@@ -6,11 +6,17 @@
 use super::{Dictionary, Recovery, Sparse};
 use rayon::prelude::*;
 use superlens_tensor::Mat;
-use superlens_tensor::kernels::pointwise::{axpy, dot};
+use superlens_tensor::kernels::pointwise::dot;
+use superlens_tensor::kernels::pursuit::{combine, dots};
 
 /// Share of each step that is taken: whole steps swing from one side to the other on dictionaries of a few hundred atoms
 /// (Rangan, Schniter, Riegler, Fletcher and Cevher 2016, on damping).
 const DAMPING: f32 = 0.7;
+
+/// Near the phase transition a row may take thousands of steps, and one that will never settle looks much the same for a while: it is
+/// given up when this many steps bring the residual down by less than this share.
+const PATIENCE: usize = 500;
+const PROGRESS: f32 = 0.01;
 
 /// The threshold is this many standard deviations of the noise that the residual shows.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,7 +35,7 @@ impl Amp {
     pub fn tuned(dictionary: &Dictionary, non_negative: bool) -> Self {
         let delta = (dictionary.d() as f64 / dictionary.n().max(1) as f64).clamp(1e-3, 0.999);
         let (_, tau) = super::phase::weak_threshold(delta, non_negative);
-        Amp { tau: tau as f32, non_negative, steps: 1000, tolerance: 1e-5 }
+        Amp { tau: tau as f32, non_negative, steps: 6000, tolerance: 1e-5 }
     }
 }
 
@@ -50,12 +56,15 @@ impl Amp {
         let whole = norm(x);
         let mut s = vec![0.0f32; n];
         let mut rest = x.to_vec();
+        let (mut pulls, mut next) = (vec![0.0f32; n], vec![0.0f32; d]);
         let (mut best, mut least) = (s.clone(), whole);
-        for _ in 0..self.steps {
+        let mut before = least;
+        for step in 1..=self.steps {
             let level = self.tau * norm(&rest) / (d as f32).sqrt();
             let mut standing = 0usize;
-            for (j, s) in s.iter_mut().enumerate() {
-                let free = *s + dot(atoms.row(j), &rest);
+            dots(atoms, &rest, &mut pulls);
+            for (s, pull) in s.iter_mut().zip(&pulls) {
+                let free = *s + pull;
                 let new = if self.non_negative { free - level } else { free.signum() * (free.abs() - level).max(0.0) };
                 let new = new.max(if self.non_negative { 0.0 } else { f32::NEG_INFINITY });
                 standing += usize::from(new != 0.0);
@@ -64,9 +73,10 @@ impl Amp {
             // What is left of the row, and the Onsager term, which takes out what each step says twice.
             let echo = standing as f32 / d as f32;
             rest.iter_mut().zip(x).for_each(|(r, x)| *r = (1.0 - DAMPING) * *r + DAMPING * (x + echo * *r));
-            for (j, &s) in s.iter().enumerate().filter(|(_, s)| **s != 0.0) {
-                axpy(-DAMPING * s, atoms.row(j), &mut rest);
-            }
+            let used = s.iter().enumerate().filter(|(_, s)| **s != 0.0);
+            let terms: Vec<(f32, &[f32])> = used.map(|(j, s)| (-DAMPING * s, atoms.row(j))).collect();
+            combine(&rest, &terms, &mut next);
+            std::mem::swap(&mut rest, &mut next);
             let left = norm(&rest);
             if !left.is_finite() {
                 break;
@@ -78,6 +88,12 @@ impl Amp {
             if left <= self.tolerance * whole {
                 break;
             }
+            if step % PATIENCE == 0 {
+                if least > (1.0 - PROGRESS) * before {
+                    break;
+                }
+                before = least;
+            }
         }
         let kept = best.iter().enumerate().filter(|(_, s)| **s != 0.0);
         kept.map(|(j, s)| (j as u32, s / dictionary.norms()[j])).collect()
@@ -86,7 +102,7 @@ impl Amp {
 
 #[cfg(test)]
 mod tests {
-    use super::super::phase::planted;
+    use super::super::planted::planted;
     use super::super::unit_rows;
     use super::*;
     use superlens_tensor::Rng;

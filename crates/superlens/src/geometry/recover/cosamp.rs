@@ -83,7 +83,7 @@ impl CoSaMp {
 
 #[cfg(test)]
 mod tests {
-    use super::super::phase::planted;
+    use super::super::planted::planted;
     use super::super::unit_rows;
     use super::*;
     use superlens_tensor::Rng;

@@ -9,6 +9,7 @@ use super::{Dictionary, Recovery, Sparse};
 use rayon::prelude::*;
 use superlens_tensor::Mat;
 use superlens_tensor::kernels::pointwise::{axpy, dot};
+use superlens_tensor::kernels::pursuit::combine;
 
 /// Sweeps over the atoms in use before the others are asked again.
 const SWEEPS: usize = 1000;
@@ -209,12 +210,12 @@ impl<'a> State<'a> {
 
     /// Correlations of all atoms with the residual, afresh, so that rounding does not add up.
     fn refresh(&mut self) {
-        self.rest.copy_from_slice(self.start);
         if let Some(gram) = self.dictionary.gram() {
-            for &j in self.active.iter().filter(|&&j| self.s[j] != 0.0) {
-                axpy(-self.s[j], gram.row(j), &mut self.rest);
-            }
+            let used = self.active.iter().filter(|&&j| self.s[j] != 0.0);
+            let terms: Vec<(f32, &[f32])> = used.map(|&j| (-self.s[j], gram.row(j))).collect();
+            combine(self.start, &terms, &mut self.rest);
         } else {
+            self.rest.copy_from_slice(self.start);
             let mut sum = vec![0.0; self.dictionary.d()];
             for &j in self.active.iter().filter(|&&j| self.s[j] != 0.0) {
                 axpy(self.s[j], self.dictionary.atoms().row(j), &mut sum);
@@ -228,7 +229,7 @@ impl<'a> State<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::phase::planted;
+    use super::super::planted::planted;
     use super::super::unit_rows;
     use super::*;
     use superlens_tensor::Rng;

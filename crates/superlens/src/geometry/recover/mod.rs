@@ -8,8 +8,13 @@ mod cosamp;
 mod fista;
 mod fit;
 mod lasso;
+pub mod measure;
+pub mod methods;
 mod omp;
 pub mod phase;
+pub mod planted;
+#[cfg(test)]
+mod tests;
 
 use superlens_tensor::kernels::gemm::matmul;
 use superlens_tensor::{Mat, Rng};
@@ -19,6 +24,7 @@ pub use cosamp::CoSaMp;
 pub use fista::Fista;
 pub use lasso::{BasisPursuit, Lasso};
 pub use omp::Omp;
+pub use planted::recovered;
 
 /// Beyond this many atoms the Gram matrix (64 MiB) is not kept; correlations are then taken from the residual.
 const MAX_GRAM_ATOMS: usize = 4096;
@@ -84,6 +90,25 @@ impl Dictionary {
         self.gram.as_ref()
     }
 
+    /// The largest |inner product| of two different unit rows.
+    pub fn coherence(&self) -> f64 {
+        /// Rows of the Gram matrix at a time, where it is not kept.
+        const ROWS: usize = 256;
+        let n = self.n();
+        let largest = |i: usize, row: &[f32]| (0..n).filter(|&j| j != i).fold(0.0f32, |a, j| a.max(row[j].abs()));
+        let block = |from: usize| -> f32 {
+            let to = (from + ROWS).min(n);
+            match &self.gram {
+                Some(gram) => (from..to).map(|i| largest(i, gram.row(i))).fold(0.0, f32::max),
+                None => {
+                    let rows = matmul(self.atoms.rows_view(from, to), self.atoms.t());
+                    (from..to).map(|i| largest(i, rows.row(i - from))).fold(0.0, f32::max)
+                }
+            }
+        };
+        f64::from((0..n).step_by(ROWS).map(block).fold(0.0, f32::max))
+    }
+
     /// The inner product of two unit rows.
     pub fn inner(&self, i: usize, j: usize) -> f32 {
         match &self.gram {
@@ -109,6 +134,14 @@ impl Dictionary {
         }
         x
     }
+}
+
+/// The largest k with `k < (1 + 1/μ)/2`, no more than there are atoms: so few active ones are found by orthogonal matching pursuit and by
+/// basis pursuit whatever they are (Tropp 2004, *Greed is good: algorithmic results for sparse approximation*).
+pub fn guaranteed(coherence: f64, atoms: usize) -> usize {
+    // Rounding of μ must not promise more than the theorem does.
+    let limit = 0.5 * (1.0 + 1.0 / coherence) - 1e-5;
+    if limit > atoms as f64 { atoms } else { (limit.ceil() as usize).saturating_sub(1) }
 }
 
 /// Brings rows to unit length, zero rows excepted, and returns the lengths that they had.

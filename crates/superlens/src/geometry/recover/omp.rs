@@ -10,6 +10,7 @@ use super::{Dictionary, Recovery, Sparse};
 use rayon::prelude::*;
 use superlens_tensor::Mat;
 use superlens_tensor::kernels::pointwise::{axpy, dot};
+use superlens_tensor::kernels::pursuit::{combine, largest};
 
 /// A row is done when no atom correlates with its residual by more than this share of the row's norm: what is left
 /// is rounding.
@@ -33,17 +34,19 @@ impl Recovery for Omp {
         let correlations = dictionary.correlations(x);
         (0..x.rows())
             .into_par_iter()
-            .map_init(Fit::default, |fit, i| self.row(dictionary, x.row(i), correlations.row(i), fit))
+            .map_init(Default::default, |(fit, rest), i| self.row(dictionary, x.row(i), correlations.row(i), fit, rest))
             .collect()
     }
 }
 
 impl Omp {
-    fn row(&self, atoms: &Dictionary, x: &[f32], start: &[f32], fit: &mut Fit) -> Sparse {
+    /// One row; what `fit` and `correlations` hold before does not matter.
+    fn row(&self, atoms: &Dictionary, x: &[f32], start: &[f32], fit: &mut Fit, correlations: &mut Vec<f32>) -> Sparse {
         let (k, non_negative) = (self.k.min(atoms.n()), self.non_negative);
         let done = DONE * dot(x, x).sqrt();
         fit.clear();
-        let mut correlations = start.to_vec();
+        correlations.clear();
+        correlations.extend_from_slice(start);
         // Each turn takes one atom; the non-negative fit may drop some again, hence more turns than atoms. Every turn
         // lowers the residual, and the bound only guards against rounding.
         for turn in 0..3 * k {
@@ -51,9 +54,9 @@ impl Omp {
                 break;
             }
             if turn > 0 {
-                correlate(atoms, x, start, fit, &mut correlations);
+                correlate(atoms, x, start, fit, correlations);
             }
-            let Some((best, height)) = largest(&correlations, non_negative) else { break };
+            let Some((best, height)) = largest(correlations, non_negative) else { break };
             if height <= done || !fit.take(best, start[best], |j| f64::from(atoms.inner(best, j))) {
                 break;
             }
@@ -69,10 +72,9 @@ impl Omp {
 /// Correlations of every atom with the residual of `fit`.
 fn correlate(atoms: &Dictionary, x: &[f32], start: &[f32], fit: &Fit, out: &mut [f32]) {
     if let Some(gram) = atoms.gram() {
-        out.copy_from_slice(start);
-        for (&j, &c) in fit.atoms.iter().zip(&fit.coefficients) {
-            axpy(-c as f32, gram.row(j), out);
-        }
+        let taken = fit.atoms.iter().zip(&fit.coefficients);
+        let terms: Vec<(f32, &[f32])> = taken.map(|(&j, &c)| (-c as f32, gram.row(j))).collect();
+        combine(start, &terms, out);
     } else {
         let mut residual = x.to_vec();
         for (&j, &c) in fit.atoms.iter().zip(&fit.coefficients) {
@@ -84,19 +86,6 @@ fn correlate(atoms: &Dictionary, x: &[f32], start: &[f32], fit: &Fit, out: &mut 
     }
     // Zero by the normal equations; rounding must not let an atom be taken twice.
     fit.atoms.iter().for_each(|&j| out[j] = 0.0);
-}
-
-/// The largest (non-negative) or the largest in size; the first of equals.
-fn largest(correlations: &[f32], non_negative: bool) -> Option<(usize, f32)> {
-    let mut best = None;
-    let mut height = 0.0f32;
-    for (j, &c) in correlations.iter().enumerate() {
-        let h = if non_negative { c } else { c.abs() };
-        if h > height {
-            (best, height) = (Some(j), h);
-        }
-    }
-    best.map(|j| (j, height))
 }
 
 /// The least-squares fit of one row: atoms taken, their coefficients, and the inverse of their Gram matrix.

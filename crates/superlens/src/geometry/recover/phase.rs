@@ -3,15 +3,22 @@
 //! Axes as in the literature: δ = measurements / unknowns and ρ = active / measurements. For a dictionary of `n` atoms in `d`
 //! dimensions δ = d/n and ρ = k/d.
 
-use super::{Amp, Dictionary, Recovery, Sparse, unit_rows};
+use super::methods::{Choice, Method};
+use super::planted::{Amplitudes, planted_as, recovered};
+use super::{Dictionary, unit_rows};
 use rayon::prelude::*;
 use statrs::distribution::{Continuous, ContinuousCDF, Normal};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use superlens_tensor::kernels::pointwise::axpy;
-use superlens_tensor::{Mat, Rng};
+use superlens_tensor::Rng;
 
-/// A row is recovered if its coefficients are off by less than this share.
-pub const SUCCESS: f32 = 1e-3;
+/// λ of methods with a penalty: small beside coefficients of size 1, so that the LASSO is near basis pursuit; the fit that follows takes
+/// the rest away.
+const LAMBDA: f32 = 0.01;
+/// Between two ρ that are tried.
+const STEP: f64 = 0.015;
+/// How many are tried beyond the crossing on each side, so that the picture shows it whole.
+const BEYOND: usize = 2;
 
 /// Donoho and Tanner's weak threshold ρ(δ), from the state evolution of message passing (Donoho, Maleki and Montanari 2009), and the
 /// threshold τ that reaches it: `ρ = max_z (1 − (κ/δ) g(z)) / (1 + z² − κ g(z))` with `g(z) = (1 + z²) Φ(−z) − z φ(z)`, κ = 2 for signed
@@ -38,47 +45,16 @@ pub fn weak_threshold(delta: f64, non_negative: bool) -> (f64, f64) {
     (rho(z), z)
 }
 
-/// `rows` random sums of `k` atoms, with coefficients of size 1 to 2 (positive, or of either sign), and those coefficients.
-pub fn planted(
-    dictionary: &Dictionary,
-    rows: usize,
-    k: usize,
-    non_negative: bool,
-    rng: &mut Rng,
-) -> (Mat, Vec<Sparse>) {
-    let one = |_| {
-        let mut row: Sparse = rng.permutation(dictionary.n())[..k.min(dictionary.n())]
-            .iter()
-            .map(|&j| {
-                let sign = if !non_negative && rng.chance(0.5) { -1.0 } else { 1.0 };
-                (j as u32, sign * (1.0 + rng.uniform()))
-            })
-            .collect();
-        row.sort_unstable_by_key(|a| a.0);
-        row
-    };
-    let truth: Vec<Sparse> = (0..rows).map(one).collect();
-    (dictionary.rebuild(&truth), truth)
-}
-
-/// Whether `found` has the coefficients of `truth`.
-pub fn recovered(found: &Sparse, truth: &Sparse, n: usize) -> bool {
-    let mut difference = vec![0.0f32; n];
-    found.iter().for_each(|&(j, c)| difference[j as usize] += c);
-    truth.iter().for_each(|&(j, c)| difference[j as usize] -= c);
-    let size = |v: &mut dyn Iterator<Item = f32>| v.map(|v| v * v).sum::<f32>();
-    let off = size(&mut difference.iter().copied());
-    off <= SUCCESS * SUCCESS * size(&mut truth.iter().map(|a| a.1))
-}
-
 /// What the transition is measured with.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Transition {
     /// Unknowns: atoms of each random dictionary.
     pub atoms: usize,
     pub deltas: Vec<f64>,
     /// Trials at each k that is tried.
     pub trials: usize,
+    pub method: &'static Method,
+    pub amplitudes: Amplitudes,
     pub non_negative: bool,
 }
 
@@ -94,49 +70,58 @@ pub struct Point {
 }
 
 impl Transition {
-    /// Finds the k at which half of the trials succeed, by message passing: from the formula's k outwards until both sides are
-    /// seen, then by bisection. Each δ and k draws from streams of its own.
+    /// Finds the ρ at which half of the trials succeed: from the formula's k in steps towards the side where it must be, until both sides
+    /// are seen. Each δ and k draws from streams of its own.
     ///
     /// `watch` is told the share done and may break; then there is no answer.
     pub fn measure(&self, rng: &Rng, watch: &(dyn Fn(f64) -> ControlFlow<()> + Sync)) -> Option<Vec<Point>> {
-        let mut points = Vec::new();
-        for (i, &delta) in self.deltas.iter().enumerate() {
+        let point = |(i, &delta): (usize, &f64)| {
             let tell = |share: f64| watch((i as f64 + share) / self.deltas.len() as f64);
-            points.push(self.point(delta, &rng.fork_index(i as u64), &tell)?);
-        }
-        Some(points)
+            self.point(delta, &rng.fork_index(i as u64), &tell)
+        };
+        self.deltas.iter().enumerate().map(point).collect()
     }
 
     fn point(&self, delta: f64, rng: &Rng, watch: &dyn Fn(f64) -> ControlFlow<()>) -> Option<Point> {
         let d = ((delta * self.atoms as f64).round() as usize).clamp(1, self.atoms - 1);
-        let (theory, _) = weak_threshold(d as f64 / self.atoms as f64, self.non_negative);
-        let rho = |k: usize| k as f64 / d as f64;
-        let mut tried: Vec<(usize, f64)> = Vec::new();
-        let middle = ((theory * d as f64).round() as usize).max(1);
-        // The transition is about √n wide; four looks on each side of the formula's k find it.
-        let step = ((0.015 * d as f64).round() as usize).max(1);
-        for look in 0..9usize {
-            let k = (middle + look * step).saturating_sub(4 * step).clamp(1, d);
-            if tried.iter().all(|t| t.0 != k) {
-                tried.push((k, self.successes(d, k, &rng.fork_index(k as u64))));
+        let delta = d as f64 / self.atoms as f64;
+        let (theory, _) = weak_threshold(delta, self.non_negative);
+        let step = ((STEP * d as f64).round() as usize).max(1);
+        let mut tried: BTreeMap<usize, f64> = BTreeMap::new();
+        let mut look = |k: usize| {
+            let share = *tried.entry(k).or_insert_with(|| self.successes(d, k, &rng.fork_index(k as u64)));
+            // How many looks it takes is not known; four or five beyond the first are usual.
+            watch(1.0 - 0.7f64.powi(tried.len() as i32)).is_continue().then_some(share)
+        };
+        let mut k = ((theory * d as f64).round() as usize).clamp(1, d);
+        let up = look(k)? >= 0.5;
+        loop {
+            let next = if up { (k + step).min(d) } else { k.saturating_sub(step).max(1) };
+            if next == k || (look(next)? >= 0.5) != up {
+                break;
             }
-            if watch((look + 1) as f64 / 9.0).is_break() {
-                return None;
-            }
+            k = next;
         }
-        tried.sort_by_key(|t| t.0);
-        let shares: Vec<(f64, f64)> = tried.iter().map(|&(k, share)| (rho(k), share)).collect();
-        Some(Point { delta: d as f64 / self.atoms as f64, half: half(&shares), theory, tried: shares })
+        // The crossing lies between k and the next one; look a little beyond both.
+        for away in 1..=BEYOND {
+            let (low, high) = if up { (k, k + step) } else { (k.saturating_sub(step), k) };
+            look(low.saturating_sub(away * step).max(1))?;
+            look((high + away * step).min(d))?;
+        }
+        let shares: Vec<(f64, f64)> = tried.iter().map(|(&k, &share)| (k as f64 / d as f64, share)).collect();
+        Some(Point { delta, half: half(&shares), theory, tried: shares })
     }
 
-    /// The share of trials that message passing recovers, each on a dictionary of its own.
+    /// The share of trials that are recovered, each on a dictionary of its own.
     fn successes(&self, d: usize, k: usize, rng: &Rng) -> f64 {
+        let choice = Choice { k, lambda: LAMBDA, non_negative: self.non_negative, debias: true };
         let one = |trial: usize| {
             let mut rng = rng.fork_index(trial as u64);
-            let dictionary = Dictionary::without_gram(unit_rows(self.atoms, d, &mut rng));
-            let (x, truth) = planted(&dictionary, 1, k, self.non_negative, &mut rng);
-            let found = Amp::tuned(&dictionary, self.non_negative).recover(&dictionary, &x);
-            recovered(&found[0], &truth[0], self.atoms)
+            let atoms = unit_rows(self.atoms, d, &mut rng);
+            let dictionary = if self.method.gram { Dictionary::new(&atoms) } else { Dictionary::without_gram(atoms) };
+            let (x, truth) = planted_as(&dictionary, 1, k, self.amplitudes, self.non_negative, &mut rng);
+            let found = self.method.build(&choice, &dictionary).recover(&dictionary, &x);
+            recovered(&found[0], &truth[0])
         };
         let won = (0..self.trials).into_par_iter().with_max_len(1).filter(|&t| one(t)).count();
         won as f64 / self.trials.max(1) as f64
@@ -154,18 +139,20 @@ fn half(shares: &[(f64, f64)]) -> f64 {
     }
 }
 
-/// Adds Gaussian noise of standard deviation `sigma` to every entry.
-pub fn noisy(x: &Mat, sigma: f32, rng: &mut Rng) -> Mat {
-    let mut noise = Mat::from_fn(x.rows(), x.cols(), |_, _| rng.normal());
-    let mut out = x.clone();
-    axpy(sigma, noise.data_mut(), out.data_mut());
-    out
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::{BasisPursuit, Omp};
     use super::*;
+
+    fn transition(method: &str) -> Transition {
+        Transition {
+            atoms: 300,
+            deltas: vec![0.5],
+            trials: 12,
+            method: Method::find(method).unwrap(),
+            amplitudes: Amplitudes::Uniform,
+            non_negative: false,
+        }
+    }
 
     /// Values of the formula, and the known 0.386 and 0.558 at δ = 1/2.
     #[test]
@@ -181,33 +168,27 @@ mod tests {
 
     #[test]
     fn the_transition_is_near_the_formula_already_at_small_sizes() {
-        let t = Transition { atoms: 300, deltas: vec![0.5], trials: 12, non_negative: false };
-        let points = t.measure(&Rng::new(0), &|_| ControlFlow::Continue(())).unwrap();
-        assert!((points[0].half - points[0].theory).abs() < 0.06, "{points:?}");
-        assert!(points[0].tried.first().unwrap().1 > points[0].tried.last().unwrap().1);
+        for method in ["amp", "basis_pursuit"] {
+            let t = transition(method);
+            let points = t.measure(&Rng::new(0), &|_| ControlFlow::Continue(())).unwrap();
+            assert!((points[0].half - points[0].theory).abs() < 0.06, "{method}: {points:?}");
+            assert!(points[0].tried.first().unwrap().1 > points[0].tried.last().unwrap().1);
+        }
     }
 
-    /// k < (1 + 1/μ)/2 active atoms are found whatever they are (Tropp 2004).
+    /// The search walks to a crossing far from the formula, gives the same for any number of threads, and stops when told.
     #[test]
-    fn a_low_coherence_guarantees_recovery() {
-        let mut rng = Rng::new(4);
-        // The identity beside a Hadamard matrix: μ = 1/√d.
-        let d = 64usize;
-        let entry = |i: usize, j: usize| match i < d {
-            true => f32::from(i == j),
-            false => (1.0 - 2.0 * (((i - d) & j).count_ones() % 2) as f32) / (d as f32).sqrt(),
+    fn the_crossing_is_found_wherever_it_is() {
+        let mut t = transition("omp");
+        t.amplitudes = Amplitudes::Constant;
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| t.measure(&Rng::new(1), &|_| ControlFlow::Continue(()))).unwrap()
         };
-        let dictionary = Dictionary::new(&Mat::from_fn(2 * d, d, entry));
-        let k = 4;
-        for non_negative in [false, true] {
-            let (x, truth) = planted(&dictionary, 200, k, non_negative, &mut rng);
-            let methods: [&dyn Recovery; 2] = [&Omp { k, non_negative }, &BasisPursuit { non_negative }];
-            for method in methods {
-                let found = method.recover(&dictionary, &x);
-                let all = found.iter().zip(&truth).all(|(f, t)| recovered(f, t, 2 * d));
-                assert!(all, "{}", method.name());
-            }
-        }
+        let points = run(1);
+        assert!(points[0].half < points[0].theory - 0.04, "{points:?}");
+        assert_eq!(points, run(3));
+        assert!(t.measure(&Rng::new(1), &|_| ControlFlow::Break(())).is_none());
     }
 
     #[test]

@@ -13,8 +13,10 @@ mod heat;
 mod neurons;
 mod null;
 mod overlay;
+pub(super) mod recovery;
 mod shares;
 mod sweep;
+pub(super) mod transition;
 
 use std::collections::HashSet;
 
