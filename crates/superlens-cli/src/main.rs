@@ -47,6 +47,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Demo(demo) => commands::demo::run(demo, cli.global),
         Command::Diagnose(diagnose) => commands::diagnose::run(diagnose, cli.global),
         Command::Toy(toy) => commands::toy::run(toy, cli.global),
+        Command::Train(train) => commands::train::run(train, cli.global),
+        Command::Eval(eval) => commands::eval::run(eval, cli.global),
         Command::Recover(recover) => commands::recover::run(recover, cli.global),
         Command::Run(run) => commands::run::run(run, cli.global),
     })

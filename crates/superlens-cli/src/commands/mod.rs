@@ -2,6 +2,7 @@
 
 pub mod demo;
 pub mod diagnose;
+pub mod eval;
 pub mod recover;
 mod recover_phase;
 mod recover_table;
@@ -10,6 +11,9 @@ mod summary;
 mod table;
 pub mod toy;
 mod toy_help;
+pub mod train;
+mod train_folder;
+mod train_plan;
 
 use superlens::diagnose::{Mechanism, Verdict};
 use superlens::report::{InputFile, Settings};

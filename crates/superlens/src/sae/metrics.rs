@@ -22,8 +22,13 @@ pub struct Metrics {
     pub fvu: f64,
     /// Mean `‖x − x̂‖²` per row.
     pub mse: f64,
+    /// Explained variance in another sense, "legacy" in SAEBench: the mean over rows of `1 − ‖x − x̂‖² / ‖x − x̄‖²`. Rows at the mean are
+    /// left out.
+    pub explained_variance_legacy: f64,
     /// Mean number of latents that are not zero in a row.
     pub l0: f64,
+    /// Mean sum of their sizes in a row.
+    pub l1: f64,
     /// Latents that are zero in every row.
     pub dead: usize,
     /// Share of the rows in which each latent is not zero, `[d_sae]`.
@@ -32,11 +37,17 @@ pub struct Metrics {
     pub shrinkage: f64,
     /// Mean cosine between `x` and `x̂`; rows where either is zero count as 0.
     pub cossim: f64,
+    /// Mean `‖x̂‖ / ‖x‖`; rows that are zero count as 0.
+    pub l2_ratio: f64,
 }
 
-/// Encodes and decodes `x` block by block and measures the result in one pass. Panics on another width.
+/// Encodes and decodes `x` block by block and measures the result. Panics on another width, and for a dictionary that rebuilds something
+/// else than it reads.
 pub fn evaluate(sae: &Sae, x: &Mat) -> Metrics {
+    assert_eq!(sae.d_in(), sae.d_out(), "a dictionary that rebuilds other activations");
     let mut sums = Sums::new(x.cols());
+    let mean = column_means(x);
+    let mut l1 = 0.0;
     let mut fires = vec![0u64; sae.d_sae()];
     let mut nnz = 0;
     sae.encode_blocks(x, |first, latents| {
@@ -44,22 +55,33 @@ pub fn evaluate(sae: &Sae, x: &Mat) -> Metrics {
         let width = x.cols().max(1);
         let block = x.rows_view(first, first + latents.rows()).data;
         let pieces = block.par_chunks(PIECE_ROWS * width).zip(recon.data().par_chunks(PIECE_ROWS * width));
-        let parts: Vec<Sums> = pieces.map(|(x, recon)| Sums::of(x, recon, width)).collect();
+        let parts: Vec<Sums> = pieces.map(|(x, recon)| Sums::of(x, recon, &mean)).collect();
         parts.iter().for_each(|part| sums.add(part));
         count_fires(&latents, &mut fires);
         nnz += latents.nnz();
+        l1 += latents.values().iter().map(|v| f64::from(v.abs())).sum::<f64>();
     });
     let rows = x.rows() as f64;
     Metrics {
         rows: x.rows(),
         fvu: sums.error / sums.scatter,
         mse: sums.error / rows,
+        explained_variance_legacy: sums.explained / sums.off_centre,
         l0: nnz as f64 / rows,
+        l1: l1 / rows,
         dead: fires.iter().filter(|&&n| n == 0).count(),
         density: fires.iter().map(|&n| n as f64 / rows).collect(),
         shrinkage: sums.recon_recon / sums.recon_x,
         cossim: sums.cosine / rows,
+        l2_ratio: sums.lengths / rows,
     }
+}
+
+fn column_means(x: &Mat) -> Vec<f64> {
+    let mut sums = vec![0.0; x.cols()];
+    (0..x.rows()).for_each(|i| sums.iter_mut().zip(x.row(i)).for_each(|(s, &v)| *s += f64::from(v)));
+    sums.iter_mut().for_each(|s| *s /= x.rows().max(1) as f64);
+    sums
 }
 
 fn count_fires(latents: &Latents, fires: &mut [u64]) {
@@ -78,14 +100,31 @@ struct Sums {
     recon_recon: f64,
     recon_x: f64,
     cosine: f64,
+    /// `Σ ‖x̂‖ / ‖x‖`, `Σ (1 − ‖x − x̂‖² / ‖x − x̄‖²)`, and over how many rows the latter.
+    lengths: f64,
+    explained: f64,
+    off_centre: f64,
 }
 
 impl Sums {
     fn new(d: usize) -> Self {
-        Self { rows: 0.0, mean: vec![0.0; d], scatter: 0.0, error: 0.0, recon_recon: 0.0, recon_x: 0.0, cosine: 0.0 }
+        Self {
+            rows: 0.0,
+            mean: vec![0.0; d],
+            scatter: 0.0,
+            error: 0.0,
+            recon_recon: 0.0,
+            recon_x: 0.0,
+            cosine: 0.0,
+            lengths: 0.0,
+            explained: 0.0,
+            off_centre: 0.0,
+        }
     }
 
-    fn of(x: &[f32], recon: &[f32], width: usize) -> Self {
+    /// `centre` is the mean over all evaluated rows.
+    fn of(x: &[f32], recon: &[f32], centre: &[f64]) -> Self {
+        let width = centre.len().max(1);
         let mut sums = Sums::new(width);
         sums.rows = (x.len() / width) as f64;
         for row in x.chunks_exact(width) {
@@ -93,17 +132,24 @@ impl Sums {
         }
         sums.mean.iter_mut().for_each(|m| *m /= sums.rows);
         for (x, recon) in x.chunks_exact(width).zip(recon.chunks_exact(width)) {
-            let (mut xx, mut rr, mut rx) = (0.0, 0.0, 0.0);
-            for ((&x, &r), m) in x.iter().zip(recon).zip(&sums.mean) {
+            let (mut xx, mut rr, mut rx, mut error, mut off) = (0.0, 0.0, 0.0, 0.0, 0.0);
+            for (((&x, &r), m), c) in x.iter().zip(recon).zip(&sums.mean).zip(centre) {
                 let (x, r) = (f64::from(x), f64::from(r));
                 sums.scatter += (x - m).powi(2);
-                sums.error += (x - r).powi(2);
+                error += (x - r).powi(2);
+                off += (x - c).powi(2);
                 xx += x * x;
                 rr += r * r;
                 rx += r * x;
             }
+            sums.error += error;
             sums.recon_recon += rr;
             sums.recon_x += rx;
+            sums.lengths += if xx > 0.0 { (rr / xx).sqrt() } else { 0.0 };
+            if off > 0.0 {
+                sums.explained += 1.0 - error / off;
+                sums.off_centre += 1.0;
+            }
             sums.cosine += if xx > 0.0 && rr > 0.0 { rx / (xx * rr).sqrt() } else { 0.0 };
         }
         sums
@@ -123,6 +169,9 @@ impl Sums {
         self.recon_recon += part.recon_recon;
         self.recon_x += part.recon_x;
         self.cosine += part.cosine;
+        self.lengths += part.lengths;
+        self.explained += part.explained;
+        self.off_centre += part.off_centre;
     }
 }
 
@@ -147,6 +196,97 @@ pub fn mcc(features: &Mat, dictionary: &Mat) -> f64 {
     let cosines = abs_cosines(few, many);
     let columns = assign(few.rows(), many.rows(), |i, j| f64::from(cosines[(i, j)]));
     columns.iter().enumerate().map(|(i, &j)| f64::from(cosines[(i, j)])).sum::<f64>() / few.rows() as f64
+}
+
+/// Mean over the rows of `dictionary` of the largest |cos| with any other row; NaN with fewer than two. Quadratic in the rows, block by
+/// block.
+pub fn mean_max_cosine(dictionary: &Mat) -> f64 {
+    const BLOCK: usize = 512;
+    let (unit, n) = (unit(dictionary), dictionary.rows());
+    if n < 2 {
+        return f64::NAN;
+    }
+    let best: Vec<f64> = (0..n.div_ceil(BLOCK))
+        .into_par_iter()
+        .flat_map_iter(|b| {
+            let (from, to) = (b * BLOCK, ((b + 1) * BLOCK).min(n));
+            let cosines = matmul(unit.rows_view(from, to), unit.t());
+            let largest = |r: usize| {
+                let others = cosines.row(r).iter().enumerate().filter(|(j, _)| *j != from + r);
+                others.map(|(_, c)| f64::from(c.abs())).fold(0.0, f64::max)
+            };
+            (0..to - from).map(largest).collect::<Vec<_>>()
+        })
+        .collect();
+    best.iter().sum::<f64>() / n as f64
+}
+
+/// Which true feature each latent is most like: the index of the largest |cos|, or `None` for a latent without direction.
+fn best_features(features: &Mat, dictionary: &Mat) -> Vec<Option<usize>> {
+    let cosines = abs_cosines(dictionary, features);
+    let best = |j: usize| {
+        let row = cosines.row(j).iter().enumerate();
+        row.fold((None, 0.0f32), |best, (i, &c)| if c > best.1 { (Some(i), c) } else { best }).0
+    };
+    (0..dictionary.rows()).map(best).collect()
+}
+
+/// Distinct true features among those that the latents in use are most like, over the latents in use: 1 where each follows another
+/// feature (Chanin et al. 2026, SynthSAEBench). `density` is that of [`Metrics`]. NaN where no latent is in use.
+pub fn uniqueness(features: &Mat, dictionary: &Mat, density: &[f64]) -> f64 {
+    let best = best_features(features, dictionary);
+    let used: Vec<usize> = best.iter().zip(density).filter(|(_, d)| **d > 0.0).filter_map(|(b, _)| *b).collect();
+    let distinct: std::collections::BTreeSet<usize> = used.iter().copied().collect();
+    distinct.len() as f64 / used.len() as f64
+}
+
+/// How well latents tell when the feature that they are most like is on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Detection {
+    pub precision: f64,
+    pub recall: f64,
+    pub f1: f64,
+}
+
+/// Each latent as a classifier of whether its best-matching true feature is not zero, averaged over the latents; one that never fires
+/// counts 0. `features` `[n, d]`, `activations` `[rows, n]`. Panics on other shapes.
+pub fn detection(sae: &Sae, x: &Mat, features: &Mat, activations: &Mat) -> Detection {
+    assert_eq!(activations.shape(), (x.rows(), features.rows()), "true activations");
+    let best = best_features(features, &sae.w_dec);
+    let on: Vec<f64> =
+        (0..features.rows()).map(|i| (0..x.rows()).filter(|&r| activations[(r, i)] != 0.0).count() as f64).collect();
+    let (mut fires, mut right) = (vec![0.0f64; sae.d_sae()], vec![0.0f64; sae.d_sae()]);
+    sae.encode_blocks(x, |first, latents| {
+        for r in 0..latents.rows() {
+            for &j in latents.row(r).0 {
+                let j = j as usize;
+                fires[j] += 1.0;
+                right[j] += f64::from(best[j].is_some_and(|i| activations[(first + r, i)] != 0.0));
+            }
+        }
+    });
+    let n = sae.d_sae().max(1) as f64;
+    let ratio = |a: f64, b: f64| if b > 0.0 { a / b } else { 0.0 };
+    let mut sum = Detection { precision: 0.0, recall: 0.0, f1: 0.0 };
+    for (j, best) in best.iter().enumerate() {
+        let truly = best.map_or(0.0, |i| on[i]);
+        sum.precision += ratio(right[j], fires[j]) / n;
+        sum.recall += ratio(right[j], truly) / n;
+        sum.f1 += ratio(2.0 * right[j], fires[j] + truly) / n;
+    }
+    sum
+}
+
+/// `ψ = exp(H) / d_in`, with `H` the entropy of each latent's share of all activation (arXiv 2512.13568): above 1, more features are in use
+/// than there are dimensions. Skewed frequencies lower it.
+pub fn effective_features(sae: &Sae, x: &Mat) -> f64 {
+    let mut mass = vec![0.0f64; sae.d_sae()];
+    sae.encode_blocks(x, |_, latents| {
+        latents.indices().iter().zip(latents.values()).for_each(|(&j, v)| mass[j as usize] += f64::from(v.abs()));
+    });
+    let total: f64 = mass.iter().sum();
+    let entropy: f64 = mass.iter().filter(|m| **m > 0.0).map(|m| -(m / total) * (m / total).ln()).sum();
+    entropy.exp() / sae.d_in().max(1) as f64
 }
 
 /// |cos| between every row of `a` and every row of `b`; 0 where a row is zero or not finite.

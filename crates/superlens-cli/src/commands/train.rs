@@ -1,0 +1,244 @@
+//! `superlens train`: a dictionary of activations, with checkpoints.
+
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Instant;
+
+use serde::Serialize;
+use superlens::sae::files::{FileError, write_saelens};
+use superlens::sae::train::{self, Step, Trainer};
+use superlens::sae::{FitError, Sae, Size, find, metrics};
+use superlens_tensor::io::{Loaded, ReadOptions, read_matrix};
+use superlens_tensor::{Mat, Rng};
+
+use super::train_folder::Folder;
+use super::train_plan::Plan;
+use crate::args::{Global, Train};
+use crate::failure::{Failure, say};
+use crate::progress::Progress;
+
+/// Rows that the finished dictionary is measured on, spread over all.
+const MEASURED: usize = 8192;
+/// Looks that are noted in the metrics over the whole run, about.
+const LOOKS: u64 = 200;
+/// Steps that are not timed.
+const UNTIMED: u64 = 2;
+
+/// The contract of `--json`.
+#[derive(Serialize)]
+struct Report {
+    arch: String,
+    steps: u64,
+    tokens: u64,
+    seconds: f64,
+    tokens_per_s: f64,
+    peak_anon_mb: Option<f64>,
+    fvu: f64,
+    l0: f64,
+    dead_fraction: f64,
+}
+
+pub fn run(args: &Train, global: Global) -> Result<(), Failure> {
+    let progress = Progress::new(global.quiet);
+    progress.at(0.0, "reading");
+    let (plan, loaded, mut folder) = match &args.resume {
+        Some(dir) => {
+            let (folder, plan) = Folder::open(dir)?;
+            let loaded = read(&plan)?;
+            check_hash(&plan, &loaded)?;
+            (plan, loaded, folder)
+        }
+        None => {
+            let plan = Plan::new(args, global)?;
+            let loaded = read(&plan)?;
+            check_hash(&plan, &loaded)?;
+            let (rows, dims) = loaded.mat.shape();
+            let plan = Plan { sha256: Some(loaded.sha256.clone()), ..plan }.resolve(rows, dims)?;
+            check_arch(&plan.arch)?;
+            let out = args.out.as_deref().unwrap_or(Path::new("."));
+            let folder = Folder::create(out, &plan)?;
+            (plan, loaded, folder)
+        }
+    };
+    let rng = Rng::new(plan.seed).fork("train");
+    let (sae, report) = match train::find(&plan.arch) {
+        Some(_) => descend(&plan, &loaded.mat, &mut folder, &rng, &progress)?,
+        None => fit(&plan, &loaded.mat, &rng, &progress)?,
+    };
+    write(&folder, &plan, &sae, &report)?;
+    drop(progress);
+    let mut out = io::stdout().lock();
+    if global.json {
+        serde_json::to_writer_pretty(&mut out, &report).map_err(io::Error::from)?;
+        writeln!(out)?;
+    } else {
+        writeln!(out, "{}: {} latents on {} rows of {}", plan.arch, sae.d_sae(), loaded.mat.rows(), loaded.mat.cols())?;
+        writeln!(
+            out,
+            "FVU {:.4} · L0 {:.1} · {:.1} % of the latents dead",
+            report.fvu,
+            report.l0,
+            100.0 * report.dead_fraction
+        )?;
+        writeln!(
+            out,
+            "{} rows in {:.1} s, {:.0} a second, without the first {UNTIMED} steps",
+            report.tokens, report.seconds, report.tokens_per_s
+        )?;
+        writeln!(out, "dictionary: {}", folder.path.join("sae").display())?;
+    }
+    Ok(out.flush()?)
+}
+
+fn read(plan: &Plan) -> Result<Loaded, Failure> {
+    let options = ReadOptions { key: plan.key.clone(), flatten: plan.flatten };
+    read_matrix(Path::new(&plan.activations), &options).map_err(Failure::input)
+}
+
+fn check_hash(plan: &Plan, loaded: &Loaded) -> Result<(), Failure> {
+    match &plan.sha256 {
+        Some(expected) if *expected != loaded.sha256 => Err(Failure::Input(format!(
+            "{}: sha256: expected {expected}, found {}; these are not the activations that the run began with",
+            plan.activations, loaded.sha256
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn check_arch(arch: &str) -> Result<(), Failure> {
+    if find(arch).is_some() {
+        return Ok(());
+    }
+    let known: Vec<&str> = superlens::sae::ARCHES.iter().map(|a| a.id).collect();
+    Err(Failure::Input(format!("--arch: expected one of {}, found `{arch}`", known.join(", "))))
+}
+
+/// Trains, from the last checkpoint if there is one.
+fn descend(
+    plan: &Plan,
+    x: &Mat,
+    folder: &mut Folder,
+    rng: &Rng,
+    progress: &Progress,
+) -> Result<(Sae, Report), Failure> {
+    let build = || {
+        let entry = train::find(&plan.arch);
+        entry.map(|entry| (entry.build)(&plan.options())).ok_or_else(|| Failure::Input(plan.arch.clone()))
+    };
+    let (recipe, rng) = (plan.recipe(), rng.fork(&plan.arch));
+    let failed = |error: FitError| match error {
+        FitError::NotFinite { .. } => Failure::Input(format!("{}: {error}", plan.activations)),
+        other => Failure::input(other),
+    };
+    let mut trainer = match folder.last_state()? {
+        Some(state) => Trainer::resume(recipe, build()?, x, &rng, state),
+        None => Trainer::new(recipe, build()?, x, &rng),
+    }
+    .map_err(failed)?;
+    let (steps, every) = (plan.steps.unwrap_or(1), plan.checkpoint_every.unwrap_or(1));
+    let look = (steps / LOOKS).max(1);
+    let rows = plan.batch.unwrap_or(1).min(x.rows()) as u64;
+    let (mut peak, mut timed, mut seconds) = (anonymous_mb(), 0u64, 0.0);
+    let first = trainer.state().step;
+    if first == 0 {
+        folder.checkpoint(trainer.state())?;
+    }
+    let mut last: Option<Step> = None;
+    while !trainer.done() {
+        let start = Instant::now();
+        let told = trainer.step().map_err(failed)?;
+        if told.step >= first + UNTIMED {
+            seconds += start.elapsed().as_secs_f64();
+            timed += rows;
+        }
+        if told.step % look == 0 || trainer.done() {
+            folder.note(&serde_json::json!({
+                "step": told.step, "loss": told.loss, "fvu": told.fvu, "l0": told.l0, "dead_fraction": told.dead,
+            }));
+            peak = larger(peak, anonymous_mb());
+        }
+        let rate = if seconds > 0.0 { format!(", {:.0} rows a second", timed as f64 / seconds) } else { String::new() };
+        let stage = format!("FVU {:.3}, L0 {:.1}, {:.0} % dead{rate}", told.fvu, told.l0, 100.0 * told.dead);
+        progress.at((told.step + 1) as f64 / steps as f64, &stage);
+        if (told.step + 1) % every == 0 || trainer.done() {
+            folder.checkpoint(trainer.state())?;
+        }
+        last = Some(told);
+    }
+    let sae = trainer.finish();
+    let measured = measure(&sae, x);
+    let dead_after = plan.dead_after.unwrap_or(1);
+    let silent = &trainer.state().silent;
+    let dead = silent.iter().filter(|s| **s >= dead_after).count() as f64 / silent.len() as f64;
+    let report = Report {
+        arch: plan.arch.clone(),
+        steps,
+        tokens: steps * rows,
+        seconds,
+        tokens_per_s: if seconds > 0.0 { timed as f64 / seconds } else { 0.0 },
+        peak_anon_mb: larger(peak, anonymous_mb()),
+        fvu: measured.fvu,
+        l0: measured.l0,
+        dead_fraction: last.map_or(dead, |told| told.dead),
+    };
+    Ok((sae, report))
+}
+
+/// What is found in one go.
+fn fit(plan: &Plan, x: &Mat, rng: &Rng, progress: &Progress) -> Result<(Sae, Report), Failure> {
+    let entry = find(&plan.arch).ok_or_else(|| Failure::Input(plan.arch.clone()))?;
+    let size = Size { d_sae: plan.d_sae.unwrap_or(x.cols()), k: plan.options().k };
+    let start = Instant::now();
+    let mut watch = |share: f64| {
+        progress.at(share, "decomposing");
+        ControlFlow::Continue(())
+    };
+    let sae = (entry.build)(size).fit(x, rng, &mut watch).map_err(Failure::input)?;
+    let seconds = start.elapsed().as_secs_f64();
+    let measured = measure(&sae, x);
+    let report = Report {
+        arch: plan.arch.clone(),
+        steps: 1,
+        tokens: x.rows() as u64,
+        seconds,
+        tokens_per_s: x.rows() as f64 / seconds.max(1e-9),
+        peak_anon_mb: anonymous_mb(),
+        fvu: measured.fvu,
+        l0: measured.l0,
+        dead_fraction: measured.dead as f64 / sae.d_sae().max(1) as f64,
+    };
+    Ok((sae, report))
+}
+
+fn measure(sae: &Sae, x: &Mat) -> metrics::Metrics {
+    let step = x.rows().div_ceil(MEASURED).max(1);
+    let rows: Vec<usize> = (0..x.rows()).step_by(step).collect();
+    metrics::evaluate(sae, &x.select_rows(&rows))
+}
+
+fn write(folder: &Folder, plan: &Plan, sae: &Sae, report: &Report) -> Result<(), Failure> {
+    let mut metadata = serde_json::Map::new();
+    metadata.insert("trained_by".into(), format!("superlens {}", env!("CARGO_PKG_VERSION")).into());
+    metadata.insert("activations".into(), plan.activations.clone().into());
+    metadata.insert("seed".into(), plan.seed.into());
+    match write_saelens(&folder.path.join("sae"), sae, &metadata) {
+        Ok(()) => {}
+        Err(error @ FileError::NoForm(_)) => say(&format!("warning: {error}; the checkpoint holds the weights")),
+        Err(other) => return Err(Failure::Other(anyhow::Error::msg(other))),
+    }
+    let text = serde_json::to_string_pretty(report).map_err(io::Error::from)?;
+    folder.write("report.json", text.as_bytes())
+}
+
+fn larger(a: Option<f64>, b: Option<f64>) -> Option<f64> {
+    a.zip(b).map(|(a, b)| a.max(b))
+}
+
+/// Memory of this process that no file backs, in MiB; `None` where the system does not say.
+fn anonymous_mb() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib / 1024.0)
+}

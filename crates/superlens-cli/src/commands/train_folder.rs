@@ -1,0 +1,120 @@
+//! The folder of a training run. It stands from the first step on, so that a run can be gone on with whatever ended it; each file in it
+//! is complete or not there.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use superlens::sae::train::{State, StateError};
+use superlens_tensor::io::write_atomic;
+
+use super::train_plan::Plan;
+use crate::failure::{Failure, say};
+
+/// Checkpoints that are kept: the last, and the one before in case the last is broken.
+const KEPT: usize = 2;
+
+pub struct Folder {
+    pub path: PathBuf,
+    /// What tells this run from any other.
+    identity: String,
+    metrics: String,
+}
+
+impl Folder {
+    /// A folder that is not there yet, or empty.
+    pub fn create(path: &Path, plan: &Plan) -> Result<Folder, Failure> {
+        let wrong = |problem: &str| Failure::Input(format!("{}: {problem}", path.display()));
+        match fs::read_dir(path) {
+            Ok(entries) if entries.count() > 0 => {
+                return Err(wrong("is not empty; name a new folder, or go on with the run in it: --resume"));
+            }
+            Ok(_) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(wrong(&format!("can't be the run folder: {e}"))),
+        }
+        fs::create_dir_all(path.join("checkpoints")).map_err(|e| wrong(&format!("can't be made: {e}")))?;
+        let text = toml::to_string_pretty(plan).map_err(|e| Failure::Other(e.into()))?;
+        let folder = Folder { path: path.into(), identity: text.clone(), metrics: String::new() };
+        folder.write("config.toml", text.as_bytes())?;
+        Ok(folder)
+    }
+
+    /// A folder that [`create`](Self::create) made, and the plan in it.
+    pub fn open(path: &Path) -> Result<(Folder, Plan), Failure> {
+        let plan = Plan::read(&path.join("config.toml"))?;
+        let identity = toml::to_string_pretty(&plan).map_err(|e| Failure::Other(e.into()))?;
+        let metrics = fs::read_to_string(path.join("metrics.jsonl")).unwrap_or_default();
+        Ok((Folder { path: path.into(), identity, metrics }, plan))
+    }
+
+    /// The last state that is whole; `None` where there is no checkpoint at all.
+    pub fn last_state(&mut self) -> Result<Option<State>, Failure> {
+        let mut broken = None;
+        for file in self.checkpoints().into_iter().rev() {
+            match State::read(&file, &self.identity) {
+                Ok(state) => {
+                    if let Some(error) = &broken {
+                        say(&format!("warning: {error}; going on from step {}", state.step));
+                    }
+                    self.forget_after(state.step);
+                    return Ok(Some(state));
+                }
+                Err(error) => broken = Some(error),
+            }
+        }
+        match broken {
+            Some(error) => Err(Failure::input(error)),
+            None => Ok(None),
+        }
+    }
+
+    /// Ascending in step.
+    fn checkpoints(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.path.join("checkpoints")).into_iter().flatten().flatten();
+        let mut files: Vec<PathBuf> = entries
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_some_and(|e| e == "safetensors"))
+            .collect();
+        files.sort();
+        files
+    }
+
+    /// Writes the state and what was measured so far, then removes what is too old.
+    pub fn checkpoint(&self, state: &State) -> Result<(), Failure> {
+        let file = self.path.join("checkpoints").join(format!("step-{:010}.safetensors", state.step));
+        state.write(&file, &self.identity).map_err(|error| match error {
+            StateError::Io { .. } => Failure::Other(anyhow::Error::msg(format!(
+                "{error}; the checkpoint before it is whole: make room and go on with --resume {}",
+                self.path.display()
+            ))),
+            StateError::Broken { .. } => Failure::Other(anyhow::Error::msg(error)),
+        })?;
+        self.write("metrics.jsonl", self.metrics.as_bytes())?;
+        let all = self.checkpoints();
+        for old in &all[..all.len().saturating_sub(KEPT)] {
+            // One too many does no harm.
+            let _ = fs::remove_file(old);
+        }
+        Ok(())
+    }
+
+    /// Adds a line to the metrics; it reaches the disk with the next checkpoint.
+    pub fn note(&mut self, line: &serde_json::Value) {
+        self.metrics.push_str(&format!("{line}\n"));
+    }
+
+    /// Lines of steps that are to be done again.
+    fn forget_after(&mut self, step: u64) {
+        let before = |line: &&str| {
+            let line: Result<serde_json::Value, _> = serde_json::from_str(line);
+            line.is_ok_and(|line| line["step"].as_u64().is_some_and(|s| s < step))
+        };
+        self.metrics = self.metrics.lines().filter(before).map(|line| format!("{line}\n")).collect();
+    }
+
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+        let file = self.path.join(name);
+        let told = |e| Failure::Other(anyhow::Error::msg(format!("{}: can't be written: {e}", file.display())));
+        write_atomic(&file, bytes).map_err(told)
+    }
+}

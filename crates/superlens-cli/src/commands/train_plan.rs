@@ -1,0 +1,188 @@
+//! What a training run is told: flags over a config file over what is usual. The resolved plan is the run's `config.toml`.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use superlens::sae::train::{Options, Recipe};
+
+use crate::args::{Global, Train};
+use crate::failure::Failure;
+
+/// A run, whole: with the activations it names, the same plan gives the same bytes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    pub command: String,
+    pub activations: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    #[serde(default)]
+    pub flatten: bool,
+    /// Of the activations; read from them where a config file does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    pub arch: String,
+    #[serde(default)]
+    pub seed: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub d_sae: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub k: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_l0: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub l1: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub widths: Option<Vec<usize>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lr: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warmup: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_after: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint_every: Option<u64>,
+}
+
+/// Latents a column, where no number of latents is given.
+const EXPANSION: usize = 8;
+const BATCH: usize = 2048;
+/// At least so many steps, where neither steps nor tokens are given.
+const STEPS: u64 = 1000;
+const CHECKPOINT_EVERY: u64 = 500;
+
+impl Plan {
+    /// From the command line.
+    pub fn new(args: &Train, global: Global) -> Result<Plan, Failure> {
+        let mut plan = match &args.config {
+            Some(file) => Plan::read(file)?,
+            None => Plan {
+                command: "train".into(),
+                activations: String::new(),
+                key: None,
+                flatten: false,
+                sha256: None,
+                arch: "topk".into(),
+                seed: global.seed,
+                d_sae: None,
+                k: None,
+                target_l0: None,
+                l1: None,
+                widths: None,
+                batch: None,
+                lr: None,
+                steps: None,
+                tokens: None,
+                warmup: None,
+                dead_after: None,
+                checkpoint_every: None,
+            },
+        };
+        if let Some(file) = &args.activations {
+            (plan.activations, plan.sha256) = (file.display().to_string(), None);
+        }
+        fn over<T: Clone>(plan: &mut Option<T>, flag: &Option<T>) {
+            if flag.is_some() {
+                plan.clone_from(flag);
+            }
+        }
+        if let Some(arch) = &args.arch {
+            plan.arch.clone_from(arch);
+        }
+        over(&mut plan.key, &args.key);
+        plan.flatten |= args.flatten;
+        over(&mut plan.d_sae, &args.d_sae);
+        over(&mut plan.k, &args.k);
+        over(&mut plan.target_l0, &args.target_l0);
+        over(&mut plan.l1, &args.l1);
+        over(&mut plan.widths, &args.widths);
+        over(&mut plan.batch, &args.batch);
+        over(&mut plan.lr, &args.lr);
+        over(&mut plan.steps, &args.steps);
+        over(&mut plan.tokens, &args.tokens);
+        if args.steps.is_some() {
+            plan.tokens = None;
+        }
+        if args.tokens.is_some() {
+            plan.steps = None;
+        }
+        over(&mut plan.warmup, &args.warmup);
+        over(&mut plan.dead_after, &args.dead_after);
+        over(&mut plan.checkpoint_every, &args.checkpoint_every);
+        Ok(plan)
+    }
+
+    /// From a config file.
+    pub fn read(file: &Path) -> Result<Plan, Failure> {
+        let text = std::fs::read_to_string(file).map_err(|e| Failure::Input(format!("{}: {e}", file.display())))?;
+        let plan: Plan = toml::from_str(&text)
+            .map_err(|e| Failure::Input(format!("{}: {}", file.display(), e.to_string().replace('\n', " "))))?;
+        if plan.command != "train" {
+            return Err(Failure::Input(format!(
+                "{}: key `command`: expected `train`, found `{}`; this is the config of another command",
+                file.display(),
+                plan.command
+            )));
+        }
+        Ok(plan)
+    }
+
+    /// Fills in what follows from the activations, `[rows, dims]`.
+    pub fn resolve(mut self, rows: usize, dims: usize) -> Result<Plan, Failure> {
+        let d_sae = *self.d_sae.get_or_insert(dims.saturating_mul(EXPANSION));
+        let batch = *self.batch.get_or_insert(BATCH);
+        if batch == 0 || d_sae == 0 {
+            return Err(Failure::Input("--batch and --d-sae: expected 1 at least, found 0".into()));
+        }
+        let at_once = batch.min(rows).max(1) as u64;
+        let steps = match (self.steps, self.tokens) {
+            (Some(steps), _) => steps,
+            (None, Some(tokens)) => tokens.div_ceil(at_once),
+            (None, None) => (rows as u64).div_ceil(at_once).max(STEPS),
+        };
+        if steps == 0 {
+            return Err(Failure::Input("--steps: expected 1 at least, found 0".into()));
+        }
+        let recipe = Recipe::new(d_sae, steps, batch);
+        (self.steps, self.tokens) = (Some(steps), None);
+        let lr = *self.lr.get_or_insert(recipe.lr);
+        if !(lr > 0.0 && lr.is_finite()) {
+            return Err(Failure::Input(format!("--lr: expected a number above 0, found {lr}")));
+        }
+        self.warmup.get_or_insert(recipe.warmup);
+        let fifth = (steps.saturating_mul(at_once) / 5).max(1);
+        self.dead_after.get_or_insert(recipe.dead_after.min(fifth));
+        if *self.checkpoint_every.get_or_insert(CHECKPOINT_EVERY) == 0 {
+            return Err(Failure::Input("--checkpoint-every: expected 1 at least, found 0".into()));
+        }
+        Ok(self)
+    }
+
+    /// Of a [resolved](Self::resolve) plan.
+    pub fn recipe(&self) -> Recipe {
+        let usual = Recipe::new(self.d_sae.unwrap_or(1), self.steps.unwrap_or(1), self.batch.unwrap_or(1));
+        Recipe {
+            lr: self.lr.unwrap_or(usual.lr),
+            warmup: self.warmup.unwrap_or(usual.warmup),
+            dead_after: self.dead_after.unwrap_or(usual.dead_after),
+            ..usual
+        }
+    }
+
+    pub fn options(&self) -> Options {
+        let usual = Options::default();
+        Options {
+            k: self.k.unwrap_or(usual.k),
+            l1: self.l1.unwrap_or(usual.l1),
+            target_l0: self.target_l0.unwrap_or(usual.target_l0),
+            widths: self.widths.clone().unwrap_or_default(),
+            ..usual
+        }
+    }
+}
