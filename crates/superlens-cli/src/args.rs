@@ -1,10 +1,14 @@
 //! What can be typed. The help texts are part of the product: each command shows an example that works.
 
+mod geometry;
+
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use superlens::diagnose::Basis;
 use superlens::toy::lab::TOYS;
+
+pub use geometry::{Coherence, Geometry, GeometryCommand, Pack, Readout, Room, Table};
 
 /// Why are the neurons of a layer polysemantic?
 ///
@@ -21,6 +25,7 @@ Examples:
   superlens demo
   superlens diagnose activations.npy --basis privileged --out runs/mlp3
   superlens toy relu_output --out runs/superposition
+  superlens geometry pack --dims 3 --points 8 --signed
 
 Exit codes: 0 done; 2 bad usage or bad input; 130 interrupted; 1 anything else."
 )]
@@ -54,6 +59,7 @@ pub enum Command {
     Diagnose(Diagnose),
     Toy(Toy),
     Run(Run),
+    Geometry(Geometry),
 }
 
 /// Train small models whose truth is known, and diagnose each as if it were not

@@ -2,6 +2,8 @@
 
 pub mod demo;
 pub mod diagnose;
+pub mod geometry;
+mod geometry_files;
 pub mod run;
 mod summary;
 mod table;

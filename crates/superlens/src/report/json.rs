@@ -66,7 +66,7 @@ pub fn demo_json(cases: &[Case]) -> Result<String, ReportError> {
     pretty(&Demo { schema: 1, cases: cases.iter().map(Whole::of).collect() })
 }
 
-fn pretty(value: &impl Serialize) -> Result<String, ReportError> {
+pub(super) fn pretty(value: &impl Serialize) -> Result<String, ReportError> {
     let unwritable = |e: serde_json::Error| ReportError::Unwritable { file: "report.json", message: e.to_string() };
     serde_json::to_string_pretty(value).map(|text| text + "\n").map_err(unwritable)
 }

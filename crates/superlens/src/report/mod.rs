@@ -5,6 +5,7 @@
 
 mod demo;
 mod figures;
+pub mod geometry;
 mod grounds;
 mod html;
 mod json;
@@ -16,6 +17,7 @@ pub mod words;
 
 pub use demo::{Case, CaseRow};
 pub use figures::{Figures, demo as demo_figure, toy as toy_figure};
+pub use geometry::write_geometry;
 pub use grounds::{Grounds, no_features};
 pub use html::{demo_page, diagnosis_page, toy_page};
 pub use json::{demo_json, diagnosis_json, toy_json};

@@ -149,7 +149,8 @@ impl Readout {
         }
         let Judged { r2, too_few } = judge(directions, &x, &values);
         if let Some(rows) = too_few {
-            self.cannot_tell = Some(format!("{} rows are too few for {} dimensions: at least {rows} are needed", x.rows(), self.dims));
+            self.cannot_tell =
+                Some(format!("{} rows are too few for {} dimensions: at least {rows} are needed", x.rows(), self.dims));
             return self;
         }
         self.test = Some(Test::of(r2, source, x.rows(), unexplained, mean_l0));

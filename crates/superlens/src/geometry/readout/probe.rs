@@ -55,8 +55,7 @@ pub(super) fn judge(directions: &Mat, x: &Mat, values: &Mat) -> Judged {
         let one = |k: usize| {
             let column = |m: &Mat| (0..m.rows()).map(|r| f64::from(m[(r, k)])).collect::<Vec<f64>>();
             let [want, held] = [column(&parts[0]), column(&parts[1])];
-            let candidates: Vec<[Vec<f64>; 2]> =
-                (0..2).map(|c| [column(&reads[0][c]), column(&reads[1][c])]).collect();
+            let candidates: Vec<[Vec<f64>; 2]> = (0..2).map(|c| [column(&reads[0][c]), column(&reads[1][c])]).collect();
             (on(&want) && on(&held)).then(|| notions(&want, &held, &candidates))
         };
         r2.par_extend((0..features.len()).into_par_iter().map(one));
