@@ -49,6 +49,9 @@ pub struct Coherence {
     /// Which array of an .npz or .safetensors file to read
     #[arg(long, value_name = "NAME")]
     pub key: Option<String>,
+    /// Read an array of more than two dimensions: all axes but the last become rows
+    #[arg(long)]
+    pub flatten: bool,
     /// The directions are columns: [dimensions, directions]
     #[arg(long)]
     pub transpose: bool,
@@ -146,6 +149,18 @@ pub struct Readout {
     /// The features' true values, one sample a row, one feature a column in the order of the directions
     #[arg(long, value_name = "FILE", requires = "activations")]
     pub features: Option<PathBuf>,
+    /// Which array of its file holds the directions
+    #[arg(long, value_name = "NAME", requires = "directions")]
+    pub directions_key: Option<String>,
+    /// Which array of its file holds the activations
+    #[arg(long, value_name = "NAME", requires = "activations")]
+    pub activations_key: Option<String>,
+    /// Which array of its file holds the features' values
+    #[arg(long, value_name = "NAME", requires = "features")]
+    pub features_key: Option<String>,
+    /// Read arrays of more than two dimensions: all axes but the last become rows
+    #[arg(long, requires = "directions")]
+    pub flatten: bool,
     /// The directions are columns: [dimensions, directions]
     #[arg(long, requires = "directions")]
     pub transpose: bool,

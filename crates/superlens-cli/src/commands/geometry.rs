@@ -14,7 +14,7 @@ use superlens::report::geometry::{self as answers, Answer, Entry};
 use superlens::report::{self, InputFile, RunFolder, Source};
 use superlens_tensor::Rng;
 
-use super::geometry_files::{directions, input, matrix};
+use super::geometry_files::{File, directions, input, matrix};
 use super::{settings, table};
 use crate::args::{Coherence, Geometry, GeometryCommand, Global, Pack, Readout, Room, Table};
 use crate::failure::Failure;
@@ -128,8 +128,9 @@ fn watched<T>(
 }
 
 fn run_coherence(args: &Coherence, global: Global) -> Result<(), Failure> {
-    let read = directions(&args.file, args.key.as_deref(), args.transpose)?;
-    let mut set = vec![("transpose", toml::Value::from(args.transpose))];
+    let file = File { path: &args.file, key: args.key.as_deref(), flag: "--key", flatten: args.flatten };
+    let read = directions(file, args.transpose)?;
+    let mut set = vec![("transpose", toml::Value::from(args.transpose)), ("flatten", args.flatten.into())];
     set.extend(args.key.iter().map(|key| ("key", key.clone().into())));
     let call = Call::new("coherence", global, args.out.as_deref(), vec![read.input], &set)?;
     let progress = Progress::new(global.quiet);
@@ -204,9 +205,11 @@ fn run_readout(args: &Readout, global: Global) -> Result<(), Failure> {
         let exact = watched(global, "searching", shown)?;
         return call.finish(answers::exact(&exact));
     };
-    let read = directions(file, None, args.transpose)?;
-    let x = matrix(activations, None)?;
-    let values = args.features.as_deref().map(|path| matrix(path, None)).transpose()?;
+    let named = |path, key, flag| File { path, key, flag, flatten: args.flatten };
+    let read = directions(named(file, args.directions_key.as_deref(), "--directions-key"), args.transpose)?;
+    let x = matrix(named(activations, args.activations_key.as_deref(), "--activations-key"))?;
+    let of_features = |path| matrix(named(path, args.features_key.as_deref(), "--features-key"));
+    let values = args.features.as_deref().map(of_features).transpose()?;
     let (n, d) = read.mat.shape();
     if x.mat.cols() != d {
         return Err(Failure::Input(format!(
@@ -230,7 +233,13 @@ fn run_readout(args: &Readout, global: Global) -> Result<(), Failure> {
     }
     let mut inputs = vec![read.input, input(activations, &x)];
     inputs.extend(args.features.as_deref().zip(values.as_ref()).map(|(path, loaded)| input(path, loaded)));
-    let set = [("transpose", args.transpose.into())];
+    let mut set = vec![("transpose", toml::Value::from(args.transpose)), ("flatten", args.flatten.into())];
+    let keys = [
+        ("directions_key", &args.directions_key),
+        ("activations_key", &args.activations_key),
+        ("features_key", &args.features_key),
+    ];
+    set.extend(keys.iter().filter_map(|(name, key)| Some((*name, key.as_ref()?.clone().into()))));
     let call = Call::new("readout", global, args.out.as_deref(), inputs, &set)?;
     let progress = Progress::new(global.quiet);
     progress.at(0.0, "reading features");

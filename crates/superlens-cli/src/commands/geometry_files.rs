@@ -16,10 +16,19 @@ pub struct Directions {
     pub input: InputFile,
 }
 
+/// A file, the array in it that is meant, and the flag that names it.
+#[derive(Clone, Copy)]
+pub struct File<'a> {
+    pub path: &'a Path,
+    pub key: Option<&'a str>,
+    pub flag: &'static str,
+    pub flatten: bool,
+}
+
 /// Reads directions that are rows, or columns with `transpose`.
-pub fn directions(path: &Path, key: Option<&str>, transpose: bool) -> Result<Directions, Failure> {
-    let loaded = matrix(path, key)?;
-    let input = input(path, &loaded);
+pub fn directions(file: File, transpose: bool) -> Result<Directions, Failure> {
+    let loaded = matrix(file)?;
+    let input = input(file.path, &loaded);
     let (rows, columns) = loaded.mat.shape();
     let orientation = if transpose {
         format!("{columns} directions in columns of {rows} (--transpose)")
@@ -31,8 +40,10 @@ pub fn directions(path: &Path, key: Option<&str>, transpose: bool) -> Result<Dir
 }
 
 /// One array of a file, with the reader's line where it can't be had.
-pub fn matrix(path: &Path, key: Option<&str>) -> Result<Loaded, Failure> {
-    read_matrix(path, &ReadOptions { key: key.map(str::to_owned), flatten: false }).map_err(Failure::input)
+pub fn matrix(file: File) -> Result<Loaded, Failure> {
+    let options = ReadOptions { key: file.key.map(str::to_owned), flatten: file.flatten };
+    // The readers speak of --key; where there are several files each has a flag of its own.
+    read_matrix(file.path, &options).map_err(|e| Failure::Input(e.to_string().replace("--key", file.flag)))
 }
 
 /// What the manifest says of a file that was read.

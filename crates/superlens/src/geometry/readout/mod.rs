@@ -27,8 +27,8 @@ const ROWS: usize = 20_000;
 const BLOCK: usize = 1024;
 /// A leverage this close to one is one: `f32` directions carry no more.
 const NONE: f64 = 1e-6;
-/// A cosine this small is no interference that a ReLU would let through.
-pub const SILENT: f64 = 1e-3;
+/// A cosine this small is no interference: trained directions are never at right angles exactly.
+pub const SILENT: f64 = 0.05;
 /// The threshold whose count by angles is told: a lone feature of the same size is silenced at half its size.
 pub const HALF: f64 = 0.5;
 

@@ -2,7 +2,7 @@
 
 use crate::report::{
     scale::Scale,
-    svg::{Anchor, Figure, Key, Sheet, WIDTH},
+    svg::{Anchor, EDGE, Figure, Key, Sheet, WIDTH, text_width},
     words,
 };
 
@@ -33,7 +33,7 @@ pub fn cosines(c: &Cosines) -> Figure {
 
     let tall = 340.0 + LABEL * c.marks.len() as f64;
     let mut sheet = Sheet::new(WIDTH, tall, c.title);
-    let keys = [(Key::Box("found"), "these directions"), (Key::Box("null-soft"), "as many random ones")];
+    let keys = [(Key::Box("found"), "these directions"), (Key::Box("null-soft"), "random directions")];
     let top = sheet.legend(&keys.map(|(key, name)| (key, name.to_string())));
     let y = Scale::covering(c.found.iter().chain(c.random).map(|s| 100.0 * s).chain([0.0]), 4);
     let mut area = sheet.area(top, &y, c.axis);
@@ -42,7 +42,7 @@ pub fn cosines(c: &Cosines) -> Figure {
     let (y, x) = (y.onto(area.bottom, area.top), x.onto(area.left, area.right));
 
     let ticks = y.ticks();
-    sheet.text("soft", Anchor::Start, 16.0, labels - 17.0, "share of the pairs, %");
+    sheet.text("soft", Anchor::Start, EDGE, labels - 17.0, "share of the pairs, %");
     for tick in &ticks {
         sheet.line("grid", (area.left, tick.at), (area.right, tick.at));
         sheet.text("soft", Anchor::End, area.left - 8.0, tick.at + 4.5, &tick.label);
@@ -60,11 +60,12 @@ pub fn cosines(c: &Cosines) -> Figure {
     }
     outline.push((x.at(ends[1]), area.bottom));
     sheet.polygon("null-soft", &outline);
-    let middle = 0.5 * (area.left + area.right);
     for (k, (value, label, class)) in c.marks.iter().enumerate() {
         let (at, high) = (x.at(*value), labels + LABEL * k as f64);
         sheet.line(class, (at, high - 8.0), (at, area.bottom));
-        let (anchor, off) = if at > middle { (Anchor::End, -6.0) } else { (Anchor::Start, 6.0) };
+        // To the right where there is room.
+        let fits = at + 6.0 + text_width(label, 13.0) < WIDTH - EDGE;
+        let (anchor, off) = if fits { (Anchor::Start, 6.0) } else { (Anchor::End, -6.0) };
         sheet.text("soft", anchor, at + off, high, label);
     }
     sheet.x_axis(&area, &x.ticks(), c.axis);

@@ -25,7 +25,7 @@ pub fn packing(best: &Best) -> Option<Figure> {
     }
     let what = if best.kind == Kind::Lines { "lines" } else { "directions" };
     let title = format!("{n} {what} in {d} dimensions");
-    let mut sheet = Sheet::new(WIDTH, 2.0 * RADIUS + 116.0, &title);
+    let mut sheet = Sheet::new(WIDTH, 2.0 * RADIUS + 132.0, &title);
     let centre = (WIDTH / 2.0, 52.0 + RADIUS + 8.0);
     let points = ends(best);
     if d == 2 {
@@ -68,7 +68,7 @@ fn circle(sheet: &mut Sheet, centre: (f64, f64), points: &[Vec<f64>], best: &Bes
     let ring: Vec<(f64, f64)> = (0..=96).map(|k| (k as f64 / 96.0 * std::f64::consts::TAU).sin_cos()).collect();
     sheet.polyline("null-line", &ring.iter().map(|(s, c)| at(&[*c, *s])).collect::<Vec<_>>());
     for (i, j) in contacts(points, best.cosine) {
-        sheet.line("axis", at(&points[i]), at(&points[j]));
+        sheet.line("null-line", at(&points[i]), at(&points[j]));
     }
     for p in points {
         sheet.line("arrow a2", centre, at(p));

@@ -172,10 +172,11 @@ fn says(c: &Coherence, orientation: &str) -> Vec<String> {
         let random = c.random.expected_max_abs_cos;
         let beside = if c.max_abs_cos < 0.97 * random { "further apart than" } else if c.max_abs_cos > 1.03 * random { "closer than" } else { "about as close as" };
         format!(
-            "{n} share {d}, {} of one each on average; their closest pair (|cosine| {}) is {beside} that of random directions (about \
+            "{n} share {d}, {} of one each on average; their closest pair (|cosine| {}; signed, {}) is {beside} that of random directions (about \
              {}), and no {} lines could do better than {}.",
             words::percent(share),
             five(c.max_abs_cos),
+            five(c.max_cos),
             five(random),
             words::count(c.n),
             five(welch)
@@ -222,7 +223,7 @@ fn histogram(c: &Coherence, kind: Kind) -> Figure {
         random,
         marks: &marks,
         caption: format!(
-            "The {} of {} pairs of directions (bars), and of as many random directions (grey; at most 4,096 are drawn). The largest \
+            "The {} of {} pairs of directions (bars), and of random directions (grey). The largest \
              cosine of any set of as many directions lies at or right of the dashed bound.",
             cosine(kind),
             if c.sampled { "drawn" } else { "all" }

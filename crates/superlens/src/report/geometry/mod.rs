@@ -88,6 +88,6 @@ fn from_ln(ln: f64) -> String {
     match ln {
         v if !v.is_finite() => "–".into(),
         v if v < 20.0 => super::words::number(v.exp()),
-        v => format!("1e{:.1}", v / std::f64::consts::LN_10),
+        v => format!("10^{:.1}", v / std::f64::consts::LN_10),
     }
 }

@@ -99,8 +99,14 @@ fn sorted(best: &Best, bounds: &[Bound]) -> crate::report::Figure {
     let points = (0..shown).map(|k| ((at(k) + 1) as f64, all[at(k)])).collect();
     let counted = cosine(best.kind);
     let series = [Series { name: format!("{counted} of a pair"), points, line: true }];
-    let levels: Vec<(f64, String)> =
-        bounds.iter().map(|b| (b.cosine, format!("{} bound", bound_name(b.name)))).collect();
+    // Bounds that say the same share a line.
+    let mut levels: Vec<(f64, String)> = Vec::new();
+    for b in bounds {
+        match levels.iter_mut().find(|l| (l.0 - b.cosine).abs() < 0.02) {
+            Some(level) => *level = (level.0.max(b.cosine), format!("{}, {}", level.1, bound_name(b.name))),
+            None => levels.push((b.cosine, format!("bound: {}", bound_name(b.name)))),
+        }
+    }
     figures::sweep(&figures::Sweep {
         name: "sorted-cosines",
         title: "How close do pairs come?",
