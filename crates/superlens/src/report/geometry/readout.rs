@@ -22,7 +22,9 @@ pub fn readout(r: &Readout, orientation: &str) -> Answer {
     put("rank", r.rank.into());
     put("orientation", orientation.into());
     put("max_cos", r.max_cos.into());
-    put("allows", three(&|k| finite(r.allows[k])));
+    // A count is written as one where a double holds it exactly.
+    let count = |v: f64| if v < 9e15 { json!(v as u64) } else { finite(v) };
+    put("allows", three(&|k| count(r.allows[k])));
     put("threshold_at", json!(r.max_cos.max(0.0)));
     put("by_angles", three(&|k| r.by_angles[k].into()));
     put("least_linear_error", json!(r.n - r.rank));
