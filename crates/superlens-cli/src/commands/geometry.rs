@@ -26,6 +26,8 @@ const MOST_BYTES: u128 = 3 << 30;
 /// Corners that are measured where nothing else is asked for, as far as they take no more than [`QUICK_WORDS`] of comparing.
 const CORNERS: [usize; 5] = [64, 256, 1024, 4096, 16_384];
 const QUICK_WORDS: f64 = 2e10;
+/// Dimensions in which read-outs are fitted at most.
+const MOST_DIMS: usize = 8192;
 /// Starts and rows of the exact demonstrations.
 const STARTS: usize = 12;
 const ROWS: usize = 100_000;
@@ -130,6 +132,14 @@ fn watched<T>(
 fn run_coherence(args: &Coherence, global: Global) -> Result<(), Failure> {
     let file = File { path: &args.file, key: args.key.as_deref(), flag: "--key", flatten: args.flatten };
     let read = directions(file, args.transpose)?;
+    if read.mat.rows().min(read.mat.cols()) > coherence::LARGEST {
+        let (n, d) = read.mat.shape();
+        let file = args.file.display();
+        return Err(Failure::Input(format!(
+            "{file}: {n} directions of {d} dimensions: at most {} of one or the other are compared; take fewer rows",
+            coherence::LARGEST
+        )));
+    }
     let mut set = vec![("transpose", toml::Value::from(args.transpose)), ("flatten", args.flatten.into())];
     set.extend(args.key.iter().map(|key| ("key", key.clone().into())));
     let call = Call::new("coherence", global, args.out.as_deref(), vec![read.input], &set)?;
@@ -148,10 +158,12 @@ fn run_coherence(args: &Coherence, global: Global) -> Result<(), Failure> {
 fn run_pack(args: &Pack, global: Global) -> Result<(), Failure> {
     let (d, n) = (args.dims as usize, args.points as usize);
     let kind = if args.signed { Kind::Signed } else { Kind::Lines };
-    if n > pack::SEARCHED && construction(kind, d, n).is_none() {
+    if !pack::searchable(d, n) && construction(kind, d, n).is_none() {
         return Err(Failure::Input(format!(
-            "--points {n}: no construction of so many in {d} dimensions is known here, and a search takes at most {}",
-            pack::SEARCHED
+            "--points {n}: no construction of so many in {d} dimensions is known here, and a search takes at most {} directions and {} \
+             coordinates",
+            pack::SEARCHED,
+            pack::COORDINATES
         )));
     }
     let set = [
@@ -211,6 +223,12 @@ fn run_readout(args: &Readout, global: Global) -> Result<(), Failure> {
     let of_features = |path| matrix(named(path, args.features_key.as_deref(), "--features-key"));
     let values = args.features.as_deref().map(of_features).transpose()?;
     let (n, d) = read.mat.shape();
+    if d > MOST_DIMS {
+        let file = file.display();
+        return Err(Failure::Input(format!(
+            "{file}: {n} directions of {d} dimensions: at most {MOST_DIMS} are read; if it is [dimensions, directions], say --transpose"
+        )));
+    }
     if x.mat.cols() != d {
         return Err(Failure::Input(format!(
             "{}: has {} columns, but the directions of {} have {d} dimensions{}",

@@ -14,6 +14,8 @@ const ALL_PAIRS: usize = 65_536;
 const GROUPED: usize = 4096;
 /// Pairs drawn where there are too many.
 const DRAWN: usize = 20_000_000;
+/// The smaller of directions and dimensions may be this at most: eigenvalues of a matrix that large are wanted.
+pub const LARGEST: usize = 16_384;
 /// Directions in a block.
 const BLOCK: usize = 512;
 /// Bins of the histograms, over −1 to 1 and over 0 to 1.
@@ -148,9 +150,26 @@ impl Random {
     }
 }
 
-/// Eigenvalues of `Wᵀ W`, descending, and the capacity of each row. `Σ_j (ŵ_i · w_j)² = ŵ_iᵀ (Wᵀ W) ŵ_i`, so that no `n × n` matrix is
-/// needed.
+/// Eigenvalues of `Wᵀ W`, descending (those that are zero may be left out), and the capacity of each row.
 fn spectrum(w: &Mat, norms: &[f64]) -> (Vec<f64>, Vec<f64>) {
+    let (eigenvalues, shared) = if w.rows() < w.cols() { by_gram(w) } else { by_frame(w) };
+    let capacity = |i: usize| if norms[i] > 0.0 { norms[i].powi(4) / shared[i].max(f64::MIN_POSITIVE) } else { 0.0 };
+    (eigenvalues, (0..w.rows()).map(capacity).collect())
+}
+
+/// Eigenvalues and `Σ_j (w_i · w_j)²` by `W Wᵀ` `[n, n]`.
+fn by_gram(w: &Mat) -> (Vec<f64>, Vec<f64>) {
+    let (n, d) = w.shape();
+    let rows = widened(w, 0, n);
+    let rows = View::contiguous(n, d, &rows);
+    let mut gram = vec![0.0; n * n];
+    gemm_into(1.0, rows, rows.t(), 0.0, &mut gram);
+    let eigen = sym_eigen(&gram, n).expect("rows without NaN or infinity");
+    (eigen.values, gram.chunks_exact(n).map(|row| dot(row, row)).collect())
+}
+
+/// The same by `Wᵀ W` `[d, d]`: `Σ_j (w_i · w_j)² = w_iᵀ (Wᵀ W) w_i`.
+fn by_frame(w: &Mat) -> (Vec<f64>, Vec<f64>) {
     let frame: Vec<f64> = frame_operator(w);
     let d = w.cols();
     let eigen = sym_eigen(&frame, d).expect("rows without NaN or infinity");
@@ -163,8 +182,7 @@ fn spectrum(w: &Mat, norms: &[f64]) -> (Vec<f64>, Vec<f64>) {
             *shared = dot(&rows[i * d..(i + 1) * d], &mapped[i * d..(i + 1) * d]);
         }
     }
-    let capacity = |i: usize| if norms[i] > 0.0 { norms[i].powi(4) / shared[i].max(f64::MIN_POSITIVE) } else { 0.0 };
-    (eigen.values, (0..w.rows()).map(capacity).collect())
+    (eigen.values, shared)
 }
 
 /// `Wᵀ W` in `f64`, block after block: in `f32` rounding would pass for rank.

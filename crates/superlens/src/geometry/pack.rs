@@ -77,8 +77,15 @@ pub struct Best {
 
 /// Beyond this many directions no search is made: a step costs `n² d` and keeps `n²` numbers.
 pub const SEARCHED: usize = 2000;
+/// The same for coordinates, of which L-BFGS keeps twenty copies a start.
+pub const COORDINATES: usize = 1 << 19;
 /// A cosine this close to a bound can't be improved by a search.
 const MET: f64 = 1e-9;
+
+/// Whether a search of so many directions is made.
+pub fn searchable(d: usize, n: usize) -> bool {
+    n <= SEARCHED && n * d <= COORDINATES
+}
 
 /// The best packing of `n` directions of this kind in `d` dimensions. A construction that meets a bound, or is too large to search
 /// beside, is not searched for. `None` where `watch` broke; panics as [`pack`], and beyond [`SEARCHED`] without a construction.
@@ -94,11 +101,11 @@ pub fn best(
         let cosine = c.packing.largest_cosine(kind);
         Best { kind, packing: c.packing, cosine, method: c.name, exact: true }
     });
-    let enough = known.as_ref().is_some_and(|k| n > SEARCHED || k.cosine - best_bound(kind, d, n) < MET);
+    let enough = known.as_ref().is_some_and(|k| !searchable(d, n) || k.cosine - best_bound(kind, d, n) < MET);
     if enough {
         return known;
     }
-    assert!(n <= SEARCHED, "no construction of {n} directions in {d} dimensions, too many to search");
+    assert!(searchable(d, n), "no construction of {n} directions in {d} dimensions, too many to search");
     let packing = pack(kind, d, n, starts, rng, watch)?;
     let cosine = packing.largest_cosine(kind);
     let method = format!("smoothed largest cosine, {starts} start{}", if starts == 1 { "" } else { "s" });

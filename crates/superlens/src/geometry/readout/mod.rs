@@ -23,6 +23,9 @@ pub use probe::READABLE;
 const EXPLAINED: f64 = 0.05;
 /// Rows that are looked at, evenly spaced among more.
 const ROWS: usize = 20_000;
+/// Values of features that are kept at most, unless that would leave fewer rows than these.
+const VALUES: usize = 200_000_000;
+const LEAST_ROWS: usize = 2000;
 /// Rows that are decoded at once.
 const BLOCK: usize = 1024;
 /// A leverage this close to one is one: `f32` directions carry no more.
@@ -125,13 +128,15 @@ impl Readout {
     /// decoder finds. Panics where shapes do not fit.
     pub fn tested(mut self, directions: &Mat, activations: &Mat, values: Option<&Mat>) -> Readout {
         assert_eq!(activations.cols(), directions.cols(), "activations {:?}", activations.shape());
-        let kept = evenly(activations.rows());
-        let x = activations.select_rows(&kept);
+        let kept = evenly(activations.rows(), directions.rows());
+        // Shares of variance do not depend on the scale; products in `f32` do.
+        let directions = &scaled(directions.clone());
+        let x = scaled(activations.select_rows(&kept));
         let (values, source, unexplained, mean_l0) = match values {
             Some(given) => {
                 let shape = (activations.rows(), directions.rows());
                 assert_eq!(given.shape(), shape, "values for directions {:?}", directions.shape());
-                (given.select_rows(&kept), Values::Given, None, None)
+                (scaled(given.select_rows(&kept)), Values::Given, None, None)
             }
             None => {
                 let (codes, unexplained, l0) = self.decoded(directions, &x);
@@ -197,6 +202,15 @@ impl Test {
     }
 }
 
+/// The same numbers with the largest at one.
+fn scaled(mut m: Mat) -> Mat {
+    let scale = m.data().iter().fold(0.0f32, |a, v| a.max(v.abs()));
+    if scale > 0.0 {
+        m.data_mut().iter_mut().for_each(|v| *v /= scale);
+    }
+    m
+}
+
 /// Rows that are not zero, at unit length; `None` where there are fewer than two.
 fn unit_rows(w: &Mat) -> Option<Mat> {
     let scale = w.data().iter().fold(0.0f32, |a, v| a.max(v.abs()));
@@ -219,9 +233,11 @@ fn leverages(unit: &Mat) -> (usize, Vec<f64>) {
     gemm_into(1.0, rows.t(), rows, 0.0, &mut frame);
     let eigen = sym_eigen(&frame, d).expect("unit rows");
     let rank = eigen.values.iter().filter(|v| **v > NONE * NONE * eigen.values[0]).count();
-    let along = |i: usize, k: usize| (0..d).map(|j| rows.at(i, j) * eigen.vectors[k][j]).sum::<f64>();
-    let leverage = |i: usize| (0..rank).map(|k| along(i, k).powi(2) / eigen.values[k]).sum();
-    (rank, (0..n).map(leverage).collect())
+    let vectors: Vec<f64> = eigen.vectors[..rank].concat();
+    let mut along = vec![0.0; n * rank];
+    gemm_into(1.0, rows, View::contiguous(rank, d, &vectors).t(), 0.0, &mut along);
+    let leverage = |row: &[f64]| row.iter().zip(&eigen.values).map(|(a, v)| a * a / v).sum();
+    (rank, along.chunks_exact(rank).map(leverage).collect())
 }
 
 /// For each unit row the largest cosine with another.
@@ -238,9 +254,9 @@ fn nearest(unit: &Mat) -> Vec<f64> {
     nearest
 }
 
-/// All rows, or [`ROWS`] of them, evenly spaced.
-fn evenly(rows: usize) -> Vec<usize> {
-    let kept = rows.min(ROWS);
+/// All rows, or [`ROWS`] of them, evenly spaced; fewer of so many features that their values would fill the memory.
+fn evenly(rows: usize, features: usize) -> Vec<usize> {
+    let kept = rows.min(ROWS).min((VALUES / features.max(1)).max(LEAST_ROWS));
     (0..kept).map(|k| (k as u128 * rows as u128 / kept.max(1) as u128) as usize).collect()
 }
 
@@ -321,6 +337,16 @@ mod tests {
         let test = Readout::of_directions(&w).unwrap().tested(&w, &x, Some(&values)).test.unwrap();
         assert!(test.r2[2].is_none() && test.judged == 7);
         assert!(Readout::of_directions(&Mat::from_vec(2, 2, vec![1.0, 1.0, 0.0, 0.0])).is_none());
+    }
+
+    #[test]
+    fn scales_do_not_matter() {
+        let w = pairs(4);
+        let (x, values) = layer(&w, 0.02, 8000, 9);
+        let times = |m: &Mat, by: f32| Mat::from_fn(m.rows(), m.cols(), |i, j| by * m[(i, j)]);
+        let (w, x, values) = (times(&w, 1e30), times(&x, 1e-30), times(&values, 1e25));
+        let test = Readout::of_directions(&w).unwrap().tested(&w, &x, Some(&values)).test.unwrap();
+        assert_eq!((test.notion, test.readable), (Some(Notion::Relu), [0, 8, 8]), "{:?}", test.r2);
     }
 
     #[test]

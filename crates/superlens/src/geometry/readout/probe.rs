@@ -181,11 +181,11 @@ fn explained(map: &Map, y: &[f64], want: &[f64]) -> f64 {
     if all > 0.0 { 1.0 - left / all } else { 0.0 }
 }
 
-/// The pseudo-inverse of the covariance of some rows.
+/// The pseudo-inverse of the scatter of some rows.
 struct Inverse {
     d: usize,
-    values: Vec<f64>,
-    vectors: Vec<Vec<f64>>,
+    /// `[d, d]`.
+    inverse: Vec<f64>,
     mean: Vec<f64>,
 }
 
@@ -196,31 +196,31 @@ impl Inverse {
         (0..rows).for_each(|r| mean.iter_mut().zip(x.row(r)).for_each(|(m, v)| *m += f64::from(*v) / rows as f64));
         let centred: Vec<f64> = x.data().iter().enumerate().map(|(k, v)| f64::from(*v) - mean[k % d]).collect();
         let view = View::contiguous(rows, d, &centred);
-        let mut covariance = vec![0.0; d * d];
-        gemm_into(1.0, view.t(), view, 0.0, &mut covariance);
-        let eigen = sym_eigen(&covariance, d).expect("finite rows");
-        Inverse { d, values: eigen.values, vectors: eigen.vectors, mean }
+        let mut scatter = vec![0.0; d * d];
+        gemm_into(1.0, view.t(), view, 0.0, &mut scatter);
+        let eigen = sym_eigen(&scatter, d).expect("finite rows");
+        let kept = eigen.values.iter().filter(|v| **v > FLAT * eigen.values[0].max(f64::MIN_POSITIVE)).count();
+        let vectors: Vec<f64> = eigen.vectors[..kept].concat();
+        let scaled: Vec<f64> = vectors.iter().enumerate().map(|(k, v)| v / eigen.values[k / d]).collect();
+        let [vectors, scaled] = [&vectors, &scaled].map(|v| View::contiguous(kept, d, v));
+        let mut inverse = vec![0.0; d * d];
+        gemm_into(1.0, vectors.t(), scaled, 0.0, &mut inverse);
+        Inverse { d, inverse, mean }
     }
 
     /// The least-squares direction of each column of `values` `[rows, k]` from `x` `[rows, d]`, `[k, d]`.
     fn directions(&self, x: &Mat, values: &Mat) -> Mat {
         let (d, k) = (self.d, values.cols());
         let products = matmul(values.t(), x);
-        let mut out = Mat::zeros(k, d);
-        for f in 0..k {
-            let sum: f64 = (0..values.rows()).map(|r| f64::from(values[(r, f)])).sum();
-            let right: Vec<f64> =
-                products.row(f).iter().zip(&self.mean).map(|(p, m)| f64::from(*p) - sum * m).collect();
-            let mut along = vec![0.0; d];
-            for (value, vector) in self.values.iter().zip(&self.vectors) {
-                if *value > FLAT * self.values[0].max(f64::MIN_POSITIVE) {
-                    let share = vector.iter().zip(&right).map(|(v, r)| v * r).sum::<f64>() / value;
-                    along.iter_mut().zip(vector).for_each(|(a, v)| *a += share * v);
-                }
-            }
-            out.row_mut(f).iter_mut().zip(&along).for_each(|(o, a)| *o = *a as f32);
-        }
-        out
+        let sum = |f: usize| (0..values.rows()).map(|r| f64::from(values[(r, f)])).sum::<f64>();
+        let centred = |f: usize| {
+            let sum = sum(f);
+            products.row(f).iter().zip(&self.mean).map(move |(p, m)| f64::from(*p) - sum * m)
+        };
+        let right: Vec<f64> = (0..k).flat_map(centred).collect();
+        let mut out = vec![0.0; k * d];
+        gemm_into(1.0, View::contiguous(k, d, &right), View::contiguous(d, d, &self.inverse), 0.0, &mut out);
+        Mat::from_vec(k, d, out.iter().map(|v| *v as f32).collect())
     }
 }
 
