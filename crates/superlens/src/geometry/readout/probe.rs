@@ -73,7 +73,7 @@ fn on(values: &[f64]) -> bool {
 
 /// The held-out share of variance that the best read-out of each notion explains; the candidate is chosen on the rows of the fit.
 fn notions(want: &[f64], held: &[f64], candidates: &[[Vec<f64>; 2]]) -> [f64; 3] {
-    let fits: [fn(&[f64], &[f64]) -> Map; 3] = [Map::linear, Map::relu, Map::threshold];
+    let fits: [Fit; 3] = [Map::linear, Map::relu, Map::threshold];
     fits.map(|fit| {
         let fitted = candidates.iter().map(|[y, test]| {
             let map = fit(y, want);
@@ -83,6 +83,9 @@ fn notions(want: &[f64], held: &[f64], candidates: &[[Vec<f64>; 2]]) -> [f64; 3]
         explained(&best.1, best.2, held)
     })
 }
+
+/// From what is heard and what is wanted, on the rows of the fit, to a map.
+type Fit = fn(&[f64], &[f64]) -> Map;
 
 /// From what is heard along a direction to a feature's value: `slope · y + offset` where `y > above`, else `below`.
 struct Map {

@@ -207,7 +207,7 @@ fn histogram(c: &Coherence, kind: Kind) -> Figure {
         marks.push((expected, format!("largest of random ones, about {}", five(expected)), "null-dash"));
     }
     if let Some(b) = best(bounds) {
-        let label = format!("no packing below, {} ({})", five(b.cosine), bound_name(b.name));
+        let label = format!("bound {} ({})", five(b.cosine), bound_name(b.name));
         marks.push((b.cosine, label, "limit-dash"));
     }
     let (name, title) = match kind {
