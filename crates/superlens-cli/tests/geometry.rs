@@ -68,6 +68,9 @@ fn pack_keeps_its_contract() {
     let largest = (0..7).flat_map(|i| (0..i).map(move |j| (i, j))).map(|(i, j)| dot(i, j)).fold(-1.0, f64::max);
     assert!((largest - number(&searched["coherence"])).abs() < 1e-12);
     assert!(number(&searched["bounds"]["rankin"]) == 0.0 && number(&searched["gap"]) > -1e-9);
+    assert!(searched["bounds"]["welch"].is_null(), "Welch's bound is not about signed cosines");
+    let again = json(&folder, "pack --dims 3 --points 6 --search --starts 6");
+    assert!(again["exact"] == false && (number(&again["coherence"]) - 0.2f64.sqrt()).abs() < 1e-3);
     let text = String::from_utf8(superlens(&folder, "pack --dims 3 --points 6").stdout).unwrap();
     assert!(text.contains("largest |cosine|") && text.contains("a bound is met"), "{text}");
 }

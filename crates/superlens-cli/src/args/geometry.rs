@@ -85,6 +85,9 @@ pub struct Pack {
     /// Points on the sphere: cosines count with their sign
     #[arg(long)]
     pub signed: bool,
+    /// Search, even where an exact construction is known
+    #[arg(long)]
+    pub search: bool,
     /// Random starts of the search
     #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub starts: u32,

@@ -158,10 +158,10 @@ fn run_coherence(args: &Coherence, global: Global) -> Result<(), Failure> {
 fn run_pack(args: &Pack, global: Global) -> Result<(), Failure> {
     let (d, n) = (args.dims as usize, args.points as usize);
     let kind = if args.signed { Kind::Signed } else { Kind::Lines };
-    if !pack::searchable(d, n) && construction(kind, d, n).is_none() {
+    if !pack::searchable(d, n) && (args.search || construction(kind, d, n).is_none()) {
+        let none = if args.search { "" } else { "no construction of so many is known here, and " };
         return Err(Failure::Input(format!(
-            "--points {n}: no construction of so many in {d} dimensions is known here, and a search takes at most {} directions and {} \
-             coordinates",
+            "--points {n}: {none}a search in {d} dimensions takes at most {} directions and {} coordinates",
             pack::SEARCHED,
             pack::COORDINATES
         )));
@@ -170,10 +170,12 @@ fn run_pack(args: &Pack, global: Global) -> Result<(), Failure> {
         ("dims", i64::from(args.dims).into()),
         ("points", i64::from(args.points).into()),
         ("kind", kind.id().into()),
+        ("search", args.search.into()),
         ("starts", i64::from(args.starts).into()),
     ];
     let call = Call::new("pack", global, args.out.as_deref(), Vec::new(), &set)?;
-    let best = watched(global, "packing", |watch| pack::best(kind, d, n, args.starts as usize, &call.rng(), watch))?;
+    let find = if args.search { pack::searched } else { pack::best };
+    let best = watched(global, "packing", |watch| find(kind, d, n, args.starts as usize, &call.rng(), watch))?;
     call.finish(answers::pack(&best))
 }
 

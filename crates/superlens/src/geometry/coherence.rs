@@ -350,6 +350,15 @@ mod tests {
         assert!(Coherence::of(&Mat::zeros(3, 2), &Rng::new(0)).is_none());
     }
 
+    #[test]
+    fn few_directions_are_compared_by_their_gram_matrix() {
+        let mut rng = Rng::new(8);
+        let w = Mat::from_fn(6, 9, |_, _| rng.normal());
+        let ((a, shared), (b, reference)) = (by_gram(&w), by_frame(&w));
+        assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-9) && b[6..].iter().all(|v| v.abs() < 1e-9));
+        assert!(shared.iter().zip(&reference).all(|(a, b)| (a / b - 1.0).abs() < 1e-9));
+    }
+
     proptest::proptest! {
         #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
         /// Σ D_i ≤ rank, whatever the directions: D_i is at most the leverage of row i.

@@ -106,12 +106,24 @@ pub fn best(
         return known;
     }
     assert!(searchable(d, n), "no construction of {n} directions in {d} dimensions, too many to search");
+    let found = searched(kind, d, n, starts, rng, watch)?;
+    // What a search finds beside an exact optimum is the same to rounding.
+    Some(known.filter(|k| k.cosine <= found.cosine + MET).unwrap_or(found))
+}
+
+/// What [`pack`] finds.
+pub fn searched(
+    kind: Kind,
+    d: usize,
+    n: usize,
+    starts: usize,
+    rng: &Rng,
+    watch: &(dyn Fn(f64) -> ControlFlow<()> + Sync),
+) -> Option<Best> {
     let packing = pack(kind, d, n, starts, rng, watch)?;
     let cosine = packing.largest_cosine(kind);
     let method = format!("smoothed largest cosine, {starts} start{}", if starts == 1 { "" } else { "s" });
-    let found = Best { kind, packing, cosine, method, exact: false };
-    // What a search finds beside an exact optimum is the same to rounding.
-    Some(known.filter(|k| k.cosine <= found.cosine + MET).unwrap_or(found))
+    Some(Best { kind, packing, cosine, method, exact: false })
 }
 
 /// Follows the minimum of `F_β` through these sharpnesses; rows stay at unit length.

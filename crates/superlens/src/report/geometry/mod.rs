@@ -57,9 +57,13 @@ fn cosine(kind: Kind) -> &'static str {
     }
 }
 
-/// Bounds by name.
+/// Bounds by name: `null` for those that say nothing of so many directions of this kind.
 fn bounds_json(bounds: &[Bound]) -> Value {
-    Value::Object(bounds.iter().map(|b| (b.name.to_string(), b.cosine.into())).collect())
+    let of = |name: &str| bounds.iter().find(|b| b.name == name).map_or(Value::Null, |b| b.cosine.into());
+    ["welch", "orthoplex", "second", "rankin", "levenshtein"]
+        .map(|name| (name.to_string(), of(name)))
+        .into_iter()
+        .collect()
 }
 
 /// What a bound is called in a text.
