@@ -90,6 +90,7 @@ fn coherence_keeps_its_contract_in_both_orientations() {
         assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-9);
         assert!(number(&c["rms_cos"]) > 0.0 && number(&c["participation_ratio"]) > 2.9);
     }
+    assert!(number(&rows["random"]["closer_by_chance"]) < 1e-3, "no chance makes opposite pairs");
     assert!(columns["orientation"].as_str().unwrap().contains("--transpose"));
     let text = String::from_utf8(superlens(&folder, "coherence w.npy").stdout).unwrap();
     assert!(text.contains("largest signed cosine") && text.contains("7 directions in rows of 3"), "{text}");

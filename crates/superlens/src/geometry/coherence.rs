@@ -1,6 +1,6 @@
 //! How a set of directions shares its space: cosines, capacities, frame bounds, dimensions.
 
-use super::bounds::{Bound, Kind, bounds, expected_largest};
+use super::bounds::{Bound, Kind, bounds, expected_largest, ln_cap};
 use super::polytopes::{Cluster, clusters};
 use rayon::prelude::*;
 use superlens_tensor::decomp::sym_eigen;
@@ -32,8 +32,9 @@ pub struct Coherence {
     pub n: usize,
     pub zero_rows: usize,
     pub dims: usize,
-    /// Whether the cosines are those of drawn pairs.
+    /// Whether the cosines are those of drawn pairs, and how many pairs that is.
     pub sampled: bool,
+    pub pairs: u64,
     /// Over pairs of unit rows: largest and least signed cosine, largest by size, root of the mean square.
     pub max_cos: f64,
     pub min_cos: f64,
@@ -111,6 +112,7 @@ impl Coherence {
             zero_rows: w.rows() - n,
             dims,
             sampled,
+            pairs: tally.pairs,
             max_cos: tally.max,
             min_cos: tally.min,
             max_abs_cos: tally.max.max(-tally.min),
@@ -128,6 +130,14 @@ impl Coherence {
             stable_rank: sum / used[0],
             clusters: (n <= GROUPED).then(|| clusters(&unit)),
         })
+    }
+}
+
+impl Coherence {
+    /// How many pairs of random directions, among as many as were compared, would be expected to come closer than the closest here:
+    /// near one for random directions, far below for a pair that chance does not bring so close.
+    pub fn closer_by_chance(&self) -> f64 {
+        self.pairs as f64 * ln_cap(self.dims, self.max_abs_cos).exp()
     }
 }
 

@@ -8,6 +8,9 @@ use crate::report::figures::{self, Cosines};
 use crate::report::{Figure, words};
 use serde_json::{Map, Value, json};
 
+/// Of random sets, one in forty has no pair where so many are expected, and one in forty has one where so few are.
+const MANY: f64 = 3.7;
+const FEW: f64 = 0.025;
 /// Groups that a table lists.
 const LISTED: usize = 12;
 
@@ -20,6 +23,7 @@ pub fn coherence(c: &Coherence, orientation: &str) -> Answer {
     put("zero_rows", c.zero_rows.into());
     put("orientation", orientation.into());
     put("sampled", c.sampled.into());
+    put("pairs", c.pairs.into());
     put("max_abs_cos", c.max_abs_cos.into());
     put("max_cos", c.max_cos.into());
     put("min_cos", c.min_cos.into());
@@ -36,6 +40,7 @@ pub fn coherence(c: &Coherence, orientation: &str) -> Answer {
         "random",
         json!({
             "n": c.random.n,
+            "closer_by_chance": c.closer_by_chance(),
             "max_abs_cos": c.random.max_abs_cos,
             "expected_max_abs_cos": c.random.expected_max_abs_cos,
             "rms_cos": c.random.rms_cos,
@@ -170,7 +175,11 @@ fn says(c: &Coherence, orientation: &str) -> Vec<String> {
         )
     } else {
         let random = c.random.expected_max_abs_cos;
-        let beside = if c.max_abs_cos < 0.97 * random { "further apart than" } else if c.max_abs_cos > 1.03 * random { "closer than" } else { "about as close as" };
+        let beside = match c.closer_by_chance() {
+            v if v > MANY => "further apart than",
+            v if v < FEW => "closer than",
+            _ => "about as close as",
+        };
         format!(
             "{n} share {d}, {} of one each on average; their closest pair (|cosine| {}; signed, {}) is {beside} that of random directions (about \
              {}), and no {} lines could do better than {}.",
