@@ -1,5 +1,7 @@
 //! What can be typed. The help texts are part of the product: each command shows an example that works.
 
+mod geometry;
+
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -8,6 +10,8 @@ use superlens::geometry::recover::methods::METHODS;
 use superlens::geometry::recover::planted::Amplitudes;
 use superlens::sae::ARCHES;
 use superlens::toy::lab::TOYS;
+
+pub use geometry::{Coherence, Geometry, GeometryCommand, Pack, Readout, Room, Table};
 
 /// Why are the neurons of a layer polysemantic?
 ///
@@ -24,6 +28,7 @@ Examples:
   superlens demo
   superlens diagnose activations.npy --basis privileged --out runs/mlp3
   superlens toy relu_output --out runs/superposition
+  superlens geometry pack --dims 3 --points 8 --signed
 
 Exit codes: 0 done; 2 bad usage or bad input; 130 interrupted; 1 anything else."
 )]
@@ -60,6 +65,7 @@ pub enum Command {
     Recover(Box<Recover>),
     Train(Box<Train>),
     Eval(Eval),
+    Geometry(Geometry),
 }
 
 /// Train small models whose truth is known, and diagnose each as if it were not

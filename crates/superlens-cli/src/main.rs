@@ -51,6 +51,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Eval(eval) => commands::eval::run(eval, cli.global),
         Command::Recover(recover) => commands::recover::run(recover, cli.global),
         Command::Run(run) => commands::run::run(run, cli.global),
+        Command::Geometry(geometry) => commands::geometry::run(geometry, cli.global),
     })
 }
 

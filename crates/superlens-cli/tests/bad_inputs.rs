@@ -18,7 +18,9 @@ struct Case {
     input: &'static str,
     file: &'static str,
     content: Content,
-    /// What follows `diagnose FILE`.
+    /// What stands before the file, if there is one.
+    command: &'static [&'static str],
+    /// What follows it.
     flags: &'static [&'static str],
     /// What the line must say besides the file's name.
     says: &'static str,
@@ -31,7 +33,7 @@ enum Content {
 }
 
 fn case(input: &'static str, file: &'static str, content: Vec<u8>, says: &'static str) -> Case {
-    Case { input, file, content: Content::Bytes(content), flags: &[], says }
+    Case { input, file, content: Content::Bytes(content), command: &["diagnose"], flags: &[], says }
 }
 
 fn keyed(
@@ -54,8 +56,8 @@ fn cases() -> Vec<Case> {
 fn files() -> Vec<Case> {
     let (missing, folder) = (Content::Nothing, Content::Folder);
     vec![
-        Case { input: "missing file", file: "missing.npy", content: missing, flags: &[], says: "no such file" },
-        Case { input: "folder", file: "folder.npy", content: folder, flags: &[], says: "is a folder" },
+        Case { content: missing, ..case("missing file", "missing.npy", vec![], "no such file") },
+        Case { content: folder, ..case("folder", "folder.npy", vec![], "is a folder") },
         case("empty file", "empty.npy", vec![], "is empty"),
         case("unknown extension", "table.csv", b"1,2\n3,4\n".to_vec(), "extension `.csv`"),
         case("another format than its name", "misnamed.npy", archive(&[("x.npy", &[])]), "rename it"),
@@ -141,6 +143,56 @@ fn archives(whole: &[u8]) -> Vec<Case> {
         case("archive with a flipped bit", "flipped.npz", flipped, "zip archive can't be read"),
         case("deflate bomb that declares its size", "bomb.npz", honest, "256-fold"),
         case("deflate bomb behind a small array", "hidden.npz", hidden, "256-fold"),
+    ]
+}
+
+/// Directions that `superlens geometry` can't use, and settings that it refuses.
+fn geometry() -> Vec<Case> {
+    let of = |case: Case| Case { command: &["geometry", "coherence"], ..case };
+    let set = |input, command: &'static [&'static str], says| Case {
+        command,
+        content: Content::Nothing,
+        ..case(input, "", Vec::new(), says)
+    };
+    let whole = npy("<f4", "(40, 8)", &numbers(320));
+    let single = npy("<f4", "(2, 2)", &[1.0f32, 2.0, 0.0, 0.0].map(f32::to_le_bytes).concat());
+    let nan = npy("<f4", "(2, 2)", &[1.0f32, f32::NAN, 0.0, 0.5].map(f32::to_le_bytes).concat());
+    let named = archive(&[("a.npy", &whole), ("b.npy", &whole)]);
+    let unknown: &[&str] = &["--key", "w"];
+    vec![
+        of(case("coherence: empty file", "empty.npy", vec![], "is empty")),
+        of(case("coherence: NaN", "nan.npy", nan, "1 NaN")),
+        of(case("coherence: all rows zero but one", "single.npy", single, "fewer than 2 directions")),
+        of(case("coherence: all zero", "zeros.npy", npy("<f4", "(40, 8)", &[0; 1280]), "0 columns that vary")),
+        of(case("coherence: one row", "row.npy", npy("<f4", "(1, 8)", &numbers(8)), "1 row")),
+        of(case("coherence: no dimensions", "none.npy", npy("<f4", "(8, 0)", &[]), "none.npy")),
+        of(case("coherence: 3-D", "cube.npy", npy("<f4", "(4, 10, 8)", &numbers(320)), "--flatten")),
+        of(keyed("coherence: unknown key", "two.npz", named, unknown, "no array named `w`")),
+        set("pack: no dimensions", &["geometry", "pack", "--dims", "0", "--points", "4"], "--dims"),
+        set("pack: 10⁹ dimensions", &["geometry", "pack", "--dims", "1000000000", "--points", "4"], "--dims"),
+        set("pack: one point", &["geometry", "pack", "--dims", "3", "--points", "1"], "--points"),
+        set("pack: too many to search", &["geometry", "pack", "--dims", "5", "--points", "3000"], "no construction"),
+        set(
+            "pack: both kinds",
+            &["geometry", "pack", "--dims", "3", "--points", "6", "--lines", "--signed"],
+            "--signed",
+        ),
+        set("room: 10⁹ dimensions", &["geometry", "room", "--dims", "1000000000", "--epsilon", "0.1"], "--dims"),
+        set("room: ε of 0", &["geometry", "room", "--dims", "64", "--epsilon", "0"], "above 0 and below 1"),
+        set("room: ε of 1", &["geometry", "room", "--dims", "64", "--epsilon", "1"], "above 0 and below 1"),
+        set("room: ε below 0", &["geometry", "room", "--dims", "64", "--epsilon=-0.1"], "above 0 and below 1"),
+        set("room: ε not a number", &["geometry", "room", "--dims", "64", "--epsilon", "NaN"], "above 0 and below 1"),
+        set("room: one point", &["geometry", "room", "--dims", "64", "--epsilon", "0.1", "--points", "1"], "--points"),
+        set(
+            "room: more corners than memory",
+            &["geometry", "room", "--dims", "100000", "--epsilon", "0.1", "--points", "10000000"],
+            "MiB",
+        ),
+        set("readout: directions alone", &["geometry", "readout", "--directions", "w.npy"], "--activations"),
+        Case {
+            command: &["geometry", "readout", "--directions", "w.npy", "--activations"],
+            ..case("readout: a missing file", "x.npy", whole, "no such file")
+        },
     ]
 }
 
@@ -269,7 +321,11 @@ fn line_printed(case: &Case) -> Result<String, String> {
     }
     let before = names(&folder);
     let mut command = Command::new(env!("CARGO_BIN_EXE_superlens"));
-    command.arg("diagnose").arg(&input).args(case.flags).arg("--out").arg(folder.join("report"));
+    command.args(case.command);
+    if !case.file.is_empty() {
+        command.arg(&input);
+    }
+    command.args(case.flags).arg("--out").arg(folder.join("report"));
     let output = command.current_dir(&folder).output().unwrap();
     let stderr = String::from_utf8(output.stderr).map_err(|e| format!("stderr isn't UTF-8: {e}"))?;
     let complaint = |what: &str| Err(format!("{}: {what}; stderr: {stderr:?}", case.input));
@@ -289,7 +345,9 @@ fn line_printed(case: &Case) -> Result<String, String> {
         return complaint(&format!("written: {:?}", names(&folder)));
     }
     let line = stderr.trim_end().replace(&format!("{}{}", folder.display(), std::path::MAIN_SEPARATOR), "");
-    if !line.contains(case.file) || !line.contains(case.says) {
+    // Of two files the first that can't be read is named.
+    let names_it = line.contains(case.file) || case.says == "no such file";
+    if !names_it || !line.contains(case.says) {
         return complaint(&format!("doesn't name {} and say `{}`", case.file, case.says));
     }
     Ok(line)
@@ -301,7 +359,7 @@ fn names(folder: &Path) -> Vec<std::ffi::OsString> {
     names
 }
 
-fn page(rows: &[(&str, String)], recover: &[(&str, String)]) -> String {
+fn page(rows: &[(&str, String)], geometry: &[(&str, String)], recover: &[(&str, String)]) -> String {
     let mut page = String::from(
         "# What superlens says to bad input\n\n\
          `superlens diagnose FILE` prints one line on stderr, nothing on stdout, writes nothing and exits with 2.\n\
@@ -309,10 +367,13 @@ fn page(rows: &[(&str, String)], recover: &[(&str, String)]) -> String {
          test without `BLESS` holds the page against the binary.\n\n\
          | input | the line printed |\n|---|---|\n",
     );
-    for (input, line) in rows {
+    let table = |rows: &[(&str, String)]| -> String {
         // Two backticks, because the lines quote names with one.
-        page.push_str(&format!("| {input} | `` {} `` |\n", line.replace('|', "\\|")));
-    }
+        rows.iter().map(|(input, line)| format!("| {input} | `` {} `` |\n", line.replace('|', "\\|"))).collect()
+    };
+    page.push_str(&table(rows));
+    page.push_str("\n`superlens geometry` does the same, with files and with settings:\n\n| input | the line printed |\n|---|---|\n");
+    page.push_str(&table(geometry));
     page.push_str(
         "\n`superlens recover` does the same:\n\n| after `superlens recover` | the line printed |\n|---|---|\n",
     );
@@ -325,14 +386,18 @@ fn page(rows: &[(&str, String)], recover: &[(&str, String)]) -> String {
 
 #[test]
 fn each_gets_one_line_and_exit_code_2() {
-    let mut rows = Vec::new();
     let mut complaints = Vec::new();
-    for case in cases() {
-        match line_printed(&case) {
-            Ok(line) => rows.push((case.input, line)),
-            Err(complaint) => complaints.push(complaint),
+    let mut printed = |cases: Vec<Case>| {
+        let mut rows = Vec::new();
+        for case in cases {
+            match line_printed(&case) {
+                Ok(line) => rows.push((case.input, line)),
+                Err(complaint) => complaints.push(complaint),
+            }
         }
-    }
+        rows
+    };
+    let (rows, of_geometry) = (printed(cases()), printed(geometry()));
     let mut recover = Vec::new();
     for (words, says) in RECOVER {
         match recover_line(words, says) {
@@ -343,7 +408,7 @@ fn each_gets_one_line_and_exit_code_2() {
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 
     let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/bad-inputs.md");
-    let page = page(&rows, &recover);
+    let page = page(&rows, &of_geometry, &recover);
     if std::env::var_os("BLESS").is_some_and(|v| v == "1") {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, page).unwrap();

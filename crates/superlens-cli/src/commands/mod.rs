@@ -3,6 +3,8 @@
 pub mod demo;
 pub mod diagnose;
 pub mod eval;
+pub mod geometry;
+mod geometry_files;
 pub mod recover;
 mod recover_phase;
 mod recover_table;

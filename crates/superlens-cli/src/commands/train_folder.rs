@@ -24,8 +24,8 @@ impl Folder {
     /// A folder that is not there yet, or empty.
     pub fn create(path: &Path, plan: &Plan) -> Result<Folder, Failure> {
         let wrong = |problem: &str| Failure::Input(format!("{}: {problem}", path.display()));
-        match fs::read_dir(path) {
-            Ok(entries) if entries.count() > 0 => {
+        match fs::read_dir(path).map(|entries| entries.count()) {
+            Ok(1..) => {
                 return Err(wrong("is not empty; name a new folder, or go on with the run in it: --resume"));
             }
             Ok(_) => {}

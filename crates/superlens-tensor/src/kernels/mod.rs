@@ -1,6 +1,7 @@
 //! The inner loops: plain functions on slices and views.
 
 pub mod adam;
+pub mod bits;
 pub mod encode;
 pub mod gemm;
 pub mod lanes;

@@ -100,11 +100,12 @@ pub fn levenshtein(d: usize, n: usize) -> Option<f64> {
 
 /// Points: how many can have no two with a cosine above `s` (Levenshtein 1979). Infinite beyond the degrees that are tried.
 pub fn most_points(d: usize, s: f64) -> f64 {
-    if d < 2 || s >= 1.0 { f64::INFINITY } else { Pieces::new(d).most(s) }
+    if d < 2 || s >= 1.0 { f64::INFINITY } else { Pieces::reaching(d, s, FAR).most(s) }
 }
 
-/// Degrees of polynomials that Levenshtein's bound is made of, at most.
+/// Degrees of polynomials that Levenshtein's bound is made of, at most: where the cosine is sought, and where it is given.
 const MOST_DEGREE: usize = 16;
+const FAR: usize = 64;
 
 /// Levenshtein's bound: piece after piece along the cosine, with the ends of each (Levenshtein 1998, *Universal bounds for codes
 /// and designs*, section 5). `t_k^{1,0}` ends the pieces of odd degree 2k − 1 and `t_k^{1,1}` those of even degree 2k.
@@ -115,10 +116,22 @@ struct Pieces {
 
 impl Pieces {
     fn new(d: usize) -> Self {
+        Pieces::reaching(d, 1.0, MOST_DEGREE)
+    }
+
+    /// The pieces up to that of the cosine `s`, or of `most` degrees.
+    fn reaching(d: usize, s: f64, most: usize) -> Self {
         // The polynomials of the two families are, up to factors, (P_k − P_{k+1}) / (1 − t) and P_k in two dimensions more.
         let odd = |k: usize| last_root(&|t| (gegenbauer(d, k, t) - gegenbauer(d, k + 1, t)) / (1.0 - t));
         let even = |k: usize| last_root(&|t| gegenbauer(d + 2, k, t));
-        Pieces { d, ends: (1..=MOST_DEGREE).map(|k| [odd(k), even(k)]).collect() }
+        let mut ends = Vec::new();
+        for k in 1..=most {
+            ends.push([odd(k), even(k)]);
+            if ends[k - 1][1] >= s {
+                break;
+            }
+        }
+        Pieces { d, ends }
     }
 
     fn most(&self, s: f64) -> f64 {
@@ -191,8 +204,13 @@ pub fn room(d: usize, eps: f64) -> Vec<Room> {
         Room { name: "union", ln_n: exponent / 4.0 },
         Room { name: "cap", ln_n: -ln_cap(d, eps) },
         Room { name: "johnson_lindenstrauss", ln_n: lindenstrauss.max(0.0) },
-        Room { name: "upper", ln_n: (0.5 * most_points(d, eps)).ln() },
+        Room { name: "upper", ln_n: (0.5 * most_points(d, eps)).ln().min(ln_volume(d, eps)) },
     ]
+}
+
+/// `ln` of how many lines fit by volume: caps around them of half their angle don't overlap. Weak, but never without an answer.
+fn ln_volume(d: usize, eps: f64) -> f64 {
+    -ln_cap(d, (0.5 * (1.0 + eps)).sqrt())
 }
 
 /// `ln P(|u · v| > eps)` for two random directions: `(u · v)²` is Beta(1/2, (d − 1)/2).

@@ -1,17 +1,21 @@
 //! How a set of directions shares its space: cosines, capacities, frame bounds, dimensions.
 
-use super::bounds::{Bound, Kind, bounds};
+use super::bounds::{Bound, Kind, bounds, expected_largest, ln_cap};
 use super::polytopes::{Cluster, clusters};
 use rayon::prelude::*;
 use superlens_tensor::decomp::sym_eigen;
-use superlens_tensor::kernels::gemm::matmul;
+use superlens_tensor::kernels::gemm::{gemm_into, matmul};
 use superlens_tensor::kernels::pointwise::dot;
-use superlens_tensor::{Mat, Rng};
+use superlens_tensor::{Mat, Rng, View};
 
 /// Up to this many directions all pairs are looked at; beyond, pairs are drawn.
-const ALL_PAIRS: usize = 20_000;
+const ALL_PAIRS: usize = 65_536;
+/// Up to this many, groups are looked for.
+const GROUPED: usize = 4096;
 /// Pairs drawn where there are too many.
 const DRAWN: usize = 20_000_000;
+/// The smaller of directions and dimensions may be this at most: eigenvalues of a matrix that large are wanted.
+pub const LARGEST: usize = 16_384;
 /// Directions in a block.
 const BLOCK: usize = 512;
 /// Bins of the histograms, over −1 to 1 and over 0 to 1.
@@ -28,8 +32,9 @@ pub struct Coherence {
     pub n: usize,
     pub zero_rows: usize,
     pub dims: usize,
-    /// Whether the cosines are those of drawn pairs.
+    /// Whether the cosines are those of drawn pairs, and how many pairs that is.
     pub sampled: bool,
+    pub pairs: u64,
     /// Over pairs of unit rows: largest and least signed cosine, largest by size, root of the mean square.
     pub max_cos: f64,
     pub min_cos: f64,
@@ -38,9 +43,8 @@ pub struct Coherence {
     /// Shares of the pairs in [`BINS`] bins of the signed cosine from −1 to 1, and of its size from 0 to 1.
     pub signed_histogram: Vec<f64>,
     pub absolute_histogram: Vec<f64>,
-    /// What as many random directions show: largest |cosine| and its root mean square.
-    pub random_max_abs_cos: f64,
-    pub random_rms_cos: f64,
+    /// The same of random directions, of which there are [`RANDOM`] at most.
+    pub random: Random,
     pub lines_bounds: Vec<Bound>,
     pub points_bounds: Vec<Bound>,
     /// `D_i = ‖w_i‖² / Σ_j (ŵ_i · w_j)²` of the rows with their lengths (Elhage et al. 2022, feature dimensionality; the same as the
@@ -53,17 +57,45 @@ pub struct Coherence {
     /// `(Σ λ)² / Σ λ²` and `Σ λ / λ_max` of the same eigenvalues.
     pub participation_ratio: f64,
     pub stable_rank: f64,
-    /// Groups of directions that share a subspace with nobody else, and what each resembles; none where pairs are drawn.
-    pub clusters: Vec<Cluster>,
+    /// Groups of directions that share a subspace with nobody else, and what each resembles; `None` where there are too many
+    /// directions to hold all against all at once.
+    pub clusters: Option<Vec<Cluster>>,
 }
 
+/// What random directions show: uniform on the sphere, as many as there are or [`RANDOM`]. The largest |cosine| is that of one set,
+/// the rest is over as many sets as it takes.
+#[derive(Clone, Debug)]
+pub struct Random {
+    pub n: usize,
+    pub max_abs_cos: f64,
+    pub rms_cos: f64,
+    pub signed_histogram: Vec<f64>,
+    pub absolute_histogram: Vec<f64>,
+    /// About what the largest |cosine| of as many random directions as there are is.
+    pub expected_max_abs_cos: f64,
+}
+
+/// Random directions that are drawn at most, and pairs of them at least.
+const RANDOM: usize = 4096;
+const PAIRS: usize = 50_000;
+
 impl Coherence {
-    /// Of the rows of `w` `[n, d]`. Panics without a row that is not zero.
-    pub fn of(w: &Mat, rng: &Rng) -> Coherence {
+    /// Of the rows of `w` `[n, d]`; `None` where fewer than two of them are not zero.
+    pub fn of(w: &Mat, rng: &Rng) -> Option<Coherence> {
+        // At a common scale at which squares neither overflow nor vanish.
+        let scale = w.data().iter().fold(0.0f32, |a, v| a.max(v.abs()));
+        if scale == 0.0 {
+            return None;
+        }
+        let mut scaled = w.clone();
+        scaled.data_mut().iter_mut().for_each(|v| *v /= scale);
+        let w = &scaled;
         let norms: Vec<f64> = (0..w.rows()).map(|i| f64::from(dot(w.row(i), w.row(i))).sqrt()).collect();
         let longest = norms.iter().copied().fold(0.0, f64::max);
         let kept: Vec<usize> = (0..w.rows()).filter(|&i| norms[i] > NOTHING * longest).collect();
-        assert!(!kept.is_empty(), "no direction among {} rows", w.rows());
+        if kept.len() < 2 {
+            return None;
+        }
         let mut unit = w.select_rows(&kept);
         for (r, &i) in kept.iter().enumerate() {
             unit.row_mut(r).iter_mut().for_each(|v| *v = (f64::from(*v) / norms[i]) as f32);
@@ -74,62 +106,110 @@ impl Coherence {
         let (eigenvalues, capacity) = spectrum(w, &norms);
         let used: Vec<f64> = eigenvalues.iter().copied().filter(|v| *v > RANK * RANK * eigenvalues[0]).collect();
         let (sum, squares) = used.iter().fold((0.0, 0.0), |(s, q), v| (s + v, q + v * v));
-        let random = tally_of_random(n, dims, &rng.fork("random"));
-        Coherence {
+        let square = f64::from(scale).powi(2);
+        Some(Coherence {
             n,
             zero_rows: w.rows() - n,
             dims,
             sampled,
+            pairs: tally.pairs,
             max_cos: tally.max,
             min_cos: tally.min,
             max_abs_cos: tally.max.max(-tally.min),
             rms_cos: tally.rms(),
             signed_histogram: tally.shares(&tally.signed),
             absolute_histogram: tally.shares(&tally.absolute()),
-            random_max_abs_cos: random.max.max(-random.min),
-            random_rms_cos: random.rms(),
+            random: Random::of(n, dims, &rng.fork("random")),
             lines_bounds: bounds(Kind::Lines, dims, n),
             points_bounds: bounds(Kind::Signed, dims, n),
             sum_capacity: capacity.iter().sum(),
             capacity,
             rank: used.len(),
-            frame_bounds: (used[0], used[used.len() - 1]),
+            frame_bounds: (square * used[0], square * used[used.len() - 1]),
             participation_ratio: sum * sum / squares,
             stable_rank: sum / used[0],
-            clusters: if sampled { Vec::new() } else { clusters(&unit) },
+            clusters: (n <= GROUPED).then(|| clusters(&unit)),
+        })
+    }
+}
+
+impl Coherence {
+    /// How many pairs of random directions, among as many as were compared, would be expected to come closer than the closest here:
+    /// near one for random directions, far below for a pair that chance does not bring so close.
+    pub fn closer_by_chance(&self) -> f64 {
+        self.pairs as f64 * ln_cap(self.dims, self.max_abs_cos).exp()
+    }
+}
+
+impl Random {
+    fn of(n: usize, d: usize, rng: &Rng) -> Random {
+        let drawn = n.min(RANDOM);
+        // Few directions have few pairs: enough sets are drawn to see their law.
+        let sets = (PAIRS / (drawn * (drawn - 1) / 2).max(1)).clamp(1, 1000);
+        let set = |k: usize| all(&super::recover::unit_rows(drawn, d, &mut rng.fork_index(k as u64)));
+        let first = set(0);
+        let tally = (1..sets).fold(first.clone(), |sum, k| sum.merge(&set(k)));
+        Random {
+            n: drawn,
+            max_abs_cos: first.max.max(-first.min),
+            rms_cos: tally.rms(),
+            signed_histogram: tally.shares(&tally.signed),
+            absolute_histogram: tally.shares(&tally.absolute()),
+            expected_max_abs_cos: expected_largest(d, n as f64),
         }
     }
 }
 
-/// Eigenvalues of `Wᵀ W`, descending, and the capacity of each row. `Σ_j (ŵ_i · w_j)² = ŵ_iᵀ (Wᵀ W) ŵ_i`, so that no `n × n` matrix is
-/// needed.
+/// Eigenvalues of `Wᵀ W`, descending (those that are zero may be left out), and the capacity of each row.
 fn spectrum(w: &Mat, norms: &[f64]) -> (Vec<f64>, Vec<f64>) {
+    let (eigenvalues, shared) = if w.rows() < w.cols() { by_gram(w) } else { by_frame(w) };
+    let capacity = |i: usize| if norms[i] > 0.0 { norms[i].powi(4) / shared[i].max(f64::MIN_POSITIVE) } else { 0.0 };
+    (eigenvalues, (0..w.rows()).map(capacity).collect())
+}
+
+/// Eigenvalues and `Σ_j (w_i · w_j)²` by `W Wᵀ` `[n, n]`.
+fn by_gram(w: &Mat) -> (Vec<f64>, Vec<f64>) {
+    let (n, d) = w.shape();
+    let rows = widened(w, 0, n);
+    let rows = View::contiguous(n, d, &rows);
+    let mut gram = vec![0.0; n * n];
+    gemm_into(1.0, rows, rows.t(), 0.0, &mut gram);
+    let eigen = sym_eigen(&gram, n).expect("rows without NaN or infinity");
+    (eigen.values, gram.chunks_exact(n).map(|row| dot(row, row)).collect())
+}
+
+/// The same by `Wᵀ W` `[d, d]`: `Σ_j (w_i · w_j)² = w_iᵀ (Wᵀ W) w_i`.
+fn by_frame(w: &Mat) -> (Vec<f64>, Vec<f64>) {
     let frame: Vec<f64> = frame_operator(w);
     let d = w.cols();
     let eigen = sym_eigen(&frame, d).expect("rows without NaN or infinity");
-    let shared = |i: usize| {
-        let row = w.row(i);
-        let mut sum = 0.0;
-        for (j, a) in row.iter().enumerate() {
-            let line: f64 = frame[j * d..(j + 1) * d].iter().zip(row).map(|(f, b)| f * f64::from(*b)).sum();
-            sum += f64::from(*a) * line;
+    let mut shared = vec![0.0; w.rows()];
+    for (block, shared) in shared.chunks_mut(BLOCK).enumerate() {
+        let rows = widened(w, block * BLOCK, block * BLOCK + shared.len());
+        let mut mapped = vec![0.0; rows.len()];
+        gemm_into(1.0, View::contiguous(shared.len(), d, &rows), View::contiguous(d, d, &frame), 0.0, &mut mapped);
+        for (i, shared) in shared.iter_mut().enumerate() {
+            *shared = dot(&rows[i * d..(i + 1) * d], &mapped[i * d..(i + 1) * d]);
         }
-        sum
-    };
-    let capacity = |i: usize| if norms[i] > 0.0 { norms[i].powi(4) / shared(i).max(f64::MIN_POSITIVE) } else { 0.0 };
-    (eigen.values, (0..w.rows()).into_par_iter().map(capacity).collect())
+    }
+    (eigen.values, shared)
 }
 
-/// `Wᵀ W` with sums in `f64`, block after block.
+/// `Wᵀ W` in `f64`, block after block: in `f32` rounding would pass for rank.
 fn frame_operator(w: &Mat) -> Vec<f64> {
     let (n, d) = w.shape();
     let mut frame = vec![0.0; d * d];
     for from in (0..n).step_by(BLOCK) {
-        let rows = w.rows_view(from, (from + BLOCK).min(n));
-        let part = matmul(rows.t(), rows);
-        frame.iter_mut().zip(part.data()).for_each(|(f, p)| *f += f64::from(*p));
+        let rows = widened(w, from, (from + BLOCK).min(n));
+        let rows = View::contiguous(rows.len() / d, d, &rows);
+        gemm_into(1.0, rows.t(), rows, 1.0, &mut frame);
     }
     frame
+}
+
+/// Rows `from..to` in `f64`.
+fn widened(w: &Mat, from: usize, to: usize) -> Vec<f64> {
+    w.data()[from * w.cols()..to * w.cols()].iter().map(|v| f64::from(*v)).collect()
 }
 
 /// Counts over pairs of cosines.
@@ -220,18 +300,13 @@ fn drawn(unit: &Mat, rng: &Rng) -> Tally {
     tallies.iter().fold(Tally::new(), Tally::merge)
 }
 
-/// The same of as many random directions, or of 2,000 where there are more.
-fn tally_of_random(n: usize, d: usize, rng: &Rng) -> Tally {
-    all(&super::recover::unit_rows(n.min(2000), d, &mut rng.clone()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::geometry::constructions::construction;
 
     fn of(w: &Mat) -> Coherence {
-        Coherence::of(w, &Rng::new(0))
+        Coherence::of(w, &Rng::new(0)).unwrap()
     }
 
     /// D_i of the exact polytopes: d/k for tight frames of k unit rows in d dimensions.
@@ -270,6 +345,48 @@ mod tests {
         assert!((c.absolute_histogram.iter().sum::<f64>() - 1.0).abs() < 1e-9);
         assert!(c.sum_capacity <= c.rank as f64 + 1e-6 && c.max_abs_cos >= c.max_cos);
         assert!(c.lines_bounds.iter().all(|b| b.cosine <= c.max_abs_cos + 1e-9));
-        assert!((c.random_rms_cos - (1.0f64 / 8.0).sqrt()).abs() < 0.05);
+        assert!((c.random.rms_cos - (1.0f64 / 8.0).sqrt()).abs() < 0.05);
+    }
+
+    /// Numbers whose squares leave the range of `f32` are directions like any others; one direction alone has no cosine.
+    #[test]
+    fn lengths_do_not_matter_however_far_out() {
+        for scale in [1e-30f32, 1e30] {
+            let c = of(&Mat::from_vec(3, 2, [1.0, 0.0, 0.0, 1.0, 1.0, 1.0].map(|v| v * scale).to_vec()));
+            assert!((c.max_abs_cos - 0.5f64.sqrt()).abs() < 1e-6 && c.rank == 2, "{c:?}");
+            assert!((c.frame_bounds.0 / f64::from(scale).powi(2) - 3.0).abs() < 1e-5);
+        }
+        assert!(Coherence::of(&Mat::from_vec(2, 2, vec![1.0, 2.0, 0.0, 0.0]), &Rng::new(0)).is_none());
+        assert!(Coherence::of(&Mat::zeros(3, 2), &Rng::new(0)).is_none());
+    }
+
+    #[test]
+    fn few_directions_are_compared_by_their_gram_matrix() {
+        let mut rng = Rng::new(8);
+        let w = Mat::from_fn(6, 9, |_, _| rng.normal());
+        let ((a, shared), (b, reference)) = (by_gram(&w), by_frame(&w));
+        assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-9) && b[6..].iter().all(|v| v.abs() < 1e-9));
+        assert!(shared.iter().zip(&reference).all(|(a, b)| (a / b - 1.0).abs() < 1e-9));
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+        /// Σ D_i ≤ rank, whatever the directions: D_i is at most the leverage of row i.
+        #[test]
+        fn capacities_never_exceed_the_rank(seed: u64, n in 2usize..24, d in 1usize..12, copies in 0usize..4, rank in 1usize..12) {
+            let mut rng = Rng::new(seed);
+            let factors = Mat::from_fn(n, rank, |_, _| rng.normal() * 10f32.powf(4.0 * rng.uniform() - 2.0));
+            let mix = Mat::from_fn(rank, d, |_, _| rng.normal());
+            let mut w = matmul(&factors, &mix);
+            for k in 0..copies.min(n - 1) {
+                let row = w.row(k).to_vec();
+                w.row_mut(k + 1).copy_from_slice(&row);
+            }
+            if let Some(c) = Coherence::of(&w, &Rng::new(0)) {
+                proptest::prop_assert!(c.rank <= rank.min(n).min(d), "rank {} of {rank}", c.rank);
+                proptest::prop_assert!(c.sum_capacity <= c.rank as f64 + 1e-4, "{} of rank {}", c.sum_capacity, c.rank);
+                proptest::prop_assert!(c.capacity.iter().all(|v| (0.0..=1.0 + 1e-5).contains(v)), "{:?}", c.capacity);
+            }
+        }
     }
 }

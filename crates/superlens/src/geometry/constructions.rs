@@ -62,14 +62,18 @@ fn lines(d: usize, n: usize) -> Option<Construction> {
 fn points(d: usize, n: usize) -> Option<Construction> {
     let made =
         |name: &str, cosine, packing| Some(Construction { name: name.into(), kind: Kind::Signed, packing, cosine });
-    if n == d + 1 {
-        return made("simplex", -1.0 / d as f64, simplex(d));
+    if (2..=d + 1).contains(&n) {
+        return made("simplex", -1.0 / (n - 1) as f64, within(&simplex(n - 1), d));
     }
     if d == 2 && n > 2 {
         return made("regular polygon", (std::f64::consts::TAU / n as f64).cos(), polygon(n, n));
     }
     if n == 2 * d {
         return both_signs(lines(d, d)?).named("orthoplex");
+    }
+    if n < 2 * d {
+        let corner = |i: usize, j: usize| f32::from(i == j) - f32::from(i == j + d);
+        return made("part of an orthoplex", 0.0, Packing::whole(Mat::from_fn(n, d, corner)));
     }
     match (d, n) {
         (3, 8) => {
@@ -125,6 +129,12 @@ fn simplex(d: usize) -> Packing {
         }
     }
     Packing::real(d, rows)
+}
+
+/// The same directions in a space of `d` dimensions.
+fn within(p: &Packing, d: usize) -> Packing {
+    let padded = |i: usize| p.row(i).into_iter().chain(std::iter::repeat_n(0.0, d - p.d()));
+    Packing::real(d, (0..p.n()).flat_map(padded).collect())
 }
 
 fn icosahedron_axes() -> Packing {
@@ -385,7 +395,7 @@ mod tests {
     use super::*;
     use crate::geometry::bounds::best_bound;
 
-    const SMALL: [(Kind, usize, usize); 23] = [
+    const SMALL: [(Kind, usize, usize); 26] = [
         (Kind::Lines, 5, 3),
         (Kind::Lines, 4, 5),
         (Kind::Lines, 2, 7),
@@ -402,6 +412,9 @@ mod tests {
         (Kind::Lines, 16, 144),
         (Kind::Lines, 64, 2112),
         (Kind::Signed, 9, 10),
+        (Kind::Signed, 7, 2),
+        (Kind::Signed, 7, 5),
+        (Kind::Signed, 7, 11),
         (Kind::Signed, 2, 5),
         (Kind::Signed, 6, 12),
         (Kind::Signed, 3, 8),

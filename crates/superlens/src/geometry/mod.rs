@@ -7,5 +7,6 @@ mod golay;
 pub mod pack;
 pub mod packing;
 pub mod polytopes;
+pub mod readout;
 pub mod recover;
 pub mod room;

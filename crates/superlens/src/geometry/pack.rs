@@ -3,8 +3,8 @@
 //! `F_β = ln Σ_{i<j} exp(β c_ij) / β` with `c` the cosine (points) or its square (lines) exceeds the largest `c` by at most
 //! `ln(pairs) / β`. L-BFGS follows its minimum from a soft β, where few valleys are left, to a sharp one.
 
-use super::bounds::Kind;
-use super::constructions::random;
+use super::bounds::{Kind, best_bound};
+use super::constructions::{construction, random};
 use super::packing::Packing;
 use rayon::prelude::*;
 use std::ops::ControlFlow;
@@ -45,7 +45,8 @@ pub fn pack(
     };
     let search = |i: usize| {
         let Packing::Real { rows, .. } = random(d, n, &mut rng.fork_index(i as u64)) else { unreachable!("real rows") };
-        let rows = sharpen(rows, kind, d, &SEARCH);
+        // A soft beginning leads many starts into the same few valleys; one in three begins soft, the others sharper.
+        let rows = sharpen(rows, kind, d, &SEARCH[i % 3..]);
         let cosine = Packing::real(d, rows.clone()).largest_cosine(kind);
         tell().then_some((cosine, i, rows))
     };
@@ -60,6 +61,69 @@ pub fn pack(
     };
     let polished: Vec<_> = found.into_par_iter().with_max_len(1).map(polish).collect::<Option<_>>()?;
     polished.into_iter().min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1))).map(|(_, _, packing)| packing)
+}
+
+/// The best packing that is known here: an exact construction, or what was searched for where that is better or there is none.
+#[derive(Clone, Debug)]
+pub struct Best {
+    pub kind: Kind,
+    pub packing: Packing,
+    /// The largest cosine over all pairs, computed from the packing.
+    pub cosine: f64,
+    /// The construction's name, or the search.
+    pub method: String,
+    pub exact: bool,
+}
+
+/// Beyond this many directions no search is made: a step costs `n² d` and keeps `n²` numbers.
+pub const SEARCHED: usize = 2000;
+/// The same for coordinates, of which L-BFGS keeps twenty copies a start.
+pub const COORDINATES: usize = 1 << 19;
+/// A cosine this close to a bound can't be improved by a search.
+const MET: f64 = 1e-9;
+
+/// Whether a search of so many directions is made.
+pub fn searchable(d: usize, n: usize) -> bool {
+    n <= SEARCHED && n * d <= COORDINATES
+}
+
+/// The best packing of `n` directions of this kind in `d` dimensions. A construction that meets a bound, or is too large to search
+/// beside, is not searched for. `None` where `watch` broke; panics as [`pack`], and beyond [`SEARCHED`] without a construction.
+pub fn best(
+    kind: Kind,
+    d: usize,
+    n: usize,
+    starts: usize,
+    rng: &Rng,
+    watch: &(dyn Fn(f64) -> ControlFlow<()> + Sync),
+) -> Option<Best> {
+    let known = construction(kind, d, n).map(|c| {
+        let cosine = c.packing.largest_cosine(kind);
+        Best { kind, packing: c.packing, cosine, method: c.name, exact: true }
+    });
+    let enough = known.as_ref().is_some_and(|k| !searchable(d, n) || k.cosine - best_bound(kind, d, n) < MET);
+    if enough {
+        return known;
+    }
+    assert!(searchable(d, n), "no construction of {n} directions in {d} dimensions, too many to search");
+    let found = searched(kind, d, n, starts, rng, watch)?;
+    // What a search finds beside an exact optimum is the same to rounding.
+    Some(known.filter(|k| k.cosine <= found.cosine + MET).unwrap_or(found))
+}
+
+/// What [`pack`] finds.
+pub fn searched(
+    kind: Kind,
+    d: usize,
+    n: usize,
+    starts: usize,
+    rng: &Rng,
+    watch: &(dyn Fn(f64) -> ControlFlow<()> + Sync),
+) -> Option<Best> {
+    let packing = pack(kind, d, n, starts, rng, watch)?;
+    let cosine = packing.largest_cosine(kind);
+    let method = format!("smoothed largest cosine, {starts} start{}", if starts == 1 { "" } else { "s" });
+    Some(Best { kind, packing, cosine, method, exact: false })
 }
 
 /// Follows the minimum of `F_β` through these sharpnesses; rows stay at unit length.
@@ -131,7 +195,6 @@ impl Room {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::geometry::bounds::best_bound;
 
     #[test]
     fn the_gradient_is_that_of_the_value() {
@@ -191,5 +254,43 @@ mod tests {
         };
         assert_eq!(of(1), of(3));
         assert!(pack(Kind::Lines, 3, 7, 5, &Rng::new(3), &|_| ControlFlow::Break(())).is_none());
+    }
+
+    /// What a smoothed largest cosine is known to reach, each with what is allowed above it (see docs/geometry.md).
+    #[test]
+    fn the_search_alone_reaches_its_targets() {
+        use Kind::{Lines, Signed};
+        for (kind, d, n, target) in [
+            (Signed, 2, 5, 0.30902),
+            (Signed, 3, 5, 0.0),
+            (Signed, 3, 6, 0.0),
+            (Signed, 3, 8, 0.26198),
+            (Signed, 3, 12, 0.44722),
+            (Signed, 4, 8, 0.0),
+            (Signed, 5, 16, 0.2),
+            (Lines, 2, 3, 0.5),
+            (Lines, 3, 4, 0.33333),
+            (Lines, 3, 5, 0.44747),
+            (Lines, 3, 6, 0.44721),
+            (Lines, 3, 8, 0.64803),
+            (Lines, 4, 6, 0.33378),
+            (Lines, 4, 8, 0.41441),
+            (Lines, 4, 12, 0.5),
+            (Lines, 5, 10, 0.33333),
+        ] {
+            let packing = pack(kind, d, n, 8, &Rng::new(0), &|_| ControlFlow::Continue(())).unwrap();
+            let got = packing.largest_cosine(kind);
+            assert!(got <= target + 1e-3, "{n} {} in {d}: {got} for {target}", kind.id());
+            assert!(got >= best_bound(kind, d, n) - 1e-9, "{n} {} in {d}: {got} is below a bound", kind.id());
+        }
+    }
+
+    #[test]
+    fn constructions_win_over_searches_that_only_come_near() {
+        let go = &|_| ControlFlow::Continue(());
+        let best = best(Kind::Signed, 3, 8, 4, &Rng::new(0), go).unwrap();
+        assert!(best.exact && best.method == "square antiprism", "{best:?}");
+        let searched = super::best(Kind::Lines, 3, 8, 4, &Rng::new(0), go).unwrap();
+        assert!(!searched.exact && searched.cosine < 0.65 && searched.method.ends_with("4 starts"));
     }
 }

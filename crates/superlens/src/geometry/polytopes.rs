@@ -11,7 +11,7 @@ use superlens_tensor::decomp::sym_eigen;
 use superlens_tensor::kernels::gemm::matmul;
 
 /// Cosines smaller than this are none: trained directions are never at right angles exactly.
-const APART: f32 = 0.15;
+pub const APART: f32 = 0.15;
 /// The sorted cosines of a group may differ from those of the polytope by this much at the root of the mean square.
 const NEAR: f64 = 0.1;
 /// Eigenvalues of a group's Gram matrix below this share of the largest don't count as a dimension.
@@ -24,8 +24,8 @@ const LARGEST: usize = 24;
 pub struct Cluster {
     /// Which rows.
     pub members: Vec<usize>,
-    /// Dimensions that they span.
-    pub dims: usize,
+    /// Dimensions that they span; `None` for a group too large to be looked at.
+    pub dims: Option<usize>,
     /// The nearest polytope that is known, and the root of the mean squared difference of the sorted cosines; `None` where none is
     /// near.
     pub polytope: Option<(&'static str, f64)>,
@@ -64,7 +64,7 @@ pub fn clusters(unit: &Mat) -> Vec<Cluster> {
 fn describe(members: Vec<usize>, gram: &Mat) -> Cluster {
     let n = members.len();
     if n > 4 * LARGEST {
-        return Cluster { members, dims: n, polytope: None };
+        return Cluster { members, dims: None, polytope: None };
     }
     let part: Vec<f64> = members.iter().flat_map(|&i| members.iter().map(move |&j| f64::from(gram[(i, j)]))).collect();
     let dims = sym_eigen(&part, n).map_or(n, |e| e.values.iter().filter(|v| **v > DIMENSION * e.values[0]).count());
@@ -74,7 +74,7 @@ fn describe(members: Vec<usize>, gram: &Mat) -> Cluster {
         .map(|(name, shape)| (name, distance(&cosines, &shape)))
         .filter(|(_, d)| *d < NEAR)
         .min_by(|a, b| a.1.total_cmp(&b.1));
-    Cluster { members, dims, polytope }
+    Cluster { members, dims: Some(dims), polytope }
 }
 
 /// Polytopes of `n` corners in `dims` dimensions, with the sorted cosines of their pairs.
@@ -151,7 +151,7 @@ mod tests {
             (0..d).map(|k| rows[i][k] * q[k * d + j] as f32).sum::<f32>() + 0.01 * rng.normal()
         });
         let found = clusters(&turned);
-        let names: Vec<_> = found.iter().map(|c| (c.members.len(), c.dims, c.polytope.unwrap().0)).collect();
+        let names: Vec<_> = found.iter().map(|c| (c.members.len(), c.dims.unwrap(), c.polytope.unwrap().0)).collect();
         assert_eq!(names, [(5, 2, "pentagon"), (4, 3, "tetrahedron"), (2, 1, "digon")]);
     }
 

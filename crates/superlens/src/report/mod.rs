@@ -6,6 +6,7 @@
 mod coefficients;
 mod demo;
 mod figures;
+pub mod geometry;
 mod grounds;
 mod html;
 mod json;
@@ -19,6 +20,7 @@ pub use demo::{Case, CaseRow};
 pub use figures::recovery::{coefficients as coefficients_figure, path as path_figure, rest as rest_figure};
 pub use figures::transition::transition as transition_figure;
 pub use figures::{Figures, demo as demo_figure, toy as toy_figure};
+pub use geometry::write_geometry;
 pub use grounds::{Grounds, no_features};
 pub use html::{demo_page, diagnosis_page, toy_page};
 pub use json::{demo_json, diagnosis_json, toy_json};

@@ -3,6 +3,7 @@
 mod alignment;
 mod bars;
 mod coherence;
+mod cosines;
 mod demo;
 mod directions;
 mod features;
@@ -13,6 +14,7 @@ mod heat;
 mod neurons;
 mod null;
 mod overlay;
+mod packing;
 pub(super) mod recovery;
 mod shares;
 mod sweep;
@@ -24,9 +26,12 @@ use super::svg::Figure;
 use crate::diagnose::{Basis, Diagnosis};
 use crate::toy::lab::Picture;
 
+pub(super) use cosines::{Cosines, cosines};
 pub use demo::demo;
 pub(super) use glyph::glyph;
+pub(super) use packing::{gram, packing};
 pub(super) use shares::{group_names, least_polysemantic, most_polysemantic, ranked};
+pub(super) use sweep::{Sweep, sweep};
 
 /// The pictures that one diagnosis has data for.
 #[derive(Clone, Debug)]

@@ -1,6 +1,7 @@
 //! `report.html`: one file that opens offline, with its styles and pictures inside and no scripts.
 
 mod evidence;
+mod geometry;
 mod glossary;
 mod inputs;
 mod neurons;
@@ -8,6 +9,7 @@ mod overview;
 mod toy;
 mod verdict;
 
+pub use geometry::geometry_page;
 pub use toy::toy_page;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};

@@ -5,6 +5,7 @@
 
 use super::tied::{setting, short};
 use super::{Axis, Lab, Outcome, Panel, Picture, Series, Setting, Settings, Toy, ToyError};
+use crate::geometry::readout::exact::{antipodal_pairs, linear_error};
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 use superlens_tensor::Rng;
@@ -208,57 +209,6 @@ fn closed_forms(d: usize, starts: usize, rows: usize, rng: &Rng) -> Map<String, 
     keys.insert("most_apart".into(), apart(2 * d + 1, 0.0, "apart").into());
     keys.insert("negative_apart".into(), apart(d + 2, -0.5 / d as f64, "negative").into());
     keys
-}
-
-/// `W = [I, −I]`, no bias, a ReLU: the largest error over one-hot rows and rows without an antipodal pair, and the mean squared
-/// error of each of two antipodes that are both on.
-fn antipodal_pairs(d: usize, rows: usize, rng: &mut Rng) -> (f64, f64) {
-    let read = |x: &[f64]| -> Vec<f64> {
-        let h: Vec<f64> = (0..d).map(|k| x[k] - x[k + d]).collect();
-        (0..2 * d).map(|i| if i < d { h[i] } else { -h[i - d] }.max(0.0)).collect()
-    };
-    let error = |x: &[f64]| read(x).iter().zip(x).map(|(r, x)| (r - x).powi(2)).sum::<f64>();
-    let (mut worst, mut cost) = (0.0f64, 0.0);
-    for row in 0..rows {
-        let mut x = vec![0.0; 2 * d];
-        if row < 2 * d {
-            x[row] = rng.uniform_f64();
-        } else {
-            // Of each pair one, the other, or none.
-            (0..d).map(|k| (k, rng.below(3))).filter(|(_, which)| *which < 2).collect::<Vec<_>>().iter().for_each(
-                |(k, which)| {
-                    x[k + which * d] = rng.uniform_f64();
-                },
-            );
-        }
-        worst = worst.max(error(&x));
-        let mut pair = vec![0.0; 2 * d];
-        (pair[0], pair[d]) = (rng.uniform_f64(), rng.uniform_f64());
-        cost += error(&pair) / (2 * rows) as f64;
-    }
-    (worst, cost)
-}
-
-/// The least `‖1 − WᵀW‖²_F` that a search over `W [n, d]` reaches.
-fn linear_error(n: usize, d: usize, rng: &mut Rng) -> f64 {
-    let mut w: Vec<f64> = (0..n * d).map(|_| 0.5 * rng.normal_f64()).collect();
-    let mut value = |w: &[f64], grad: &mut [f64]| {
-        grad.fill(0.0);
-        let mut loss = 0.0;
-        for i in 0..n {
-            for j in 0..n {
-                let g: f64 = (0..d).map(|k| w[i * d + k] * w[j * d + k]).sum();
-                let e = g - f64::from(u8::from(i == j));
-                loss += e * e;
-                (0..d).for_each(|k| {
-                    grad[i * d + k] += 2.0 * e * w[j * d + k];
-                    grad[j * d + k] += 2.0 * e * w[i * d + k];
-                });
-            }
-        }
-        loss
-    };
-    minimise(&mut value, &mut w, Stop::default())
 }
 
 fn picture(epsilons: &[f64], found: &[Packings], d: usize) -> Picture {
