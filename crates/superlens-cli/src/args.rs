@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use superlens::diagnose::Basis;
+use superlens::sae::files::FORMATS;
 use superlens::toy::lab::TOYS;
 
 /// Why are the neurons of a layer polysemantic?
@@ -54,6 +55,7 @@ pub enum Command {
     Diagnose(Diagnose),
     Toy(Toy),
     Run(Run),
+    Convert(Convert),
 }
 
 /// Train small models whose truth is known, and diagnose each as if it were not
@@ -135,6 +137,66 @@ pub struct Run {
     /// Folder for report.json; without it nothing is written
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+}
+
+/// Convert a sparse autoencoder between the formats of the field
+///
+/// SRC is a folder or a file of a format below, which is told by what lies there. DST is a new folder. Before it is put in
+/// place, it is read back, and both autoencoders must give the same latents and reconstructions of random inputs. What the
+/// other format can't express is refused: no threshold, norm or activation is dropped.
+#[derive(Args, Debug)]
+#[command(after_help = formats())]
+pub struct Convert {
+    /// The autoencoder
+    #[arg(required_unless_present = "list")]
+    pub src: Option<PathBuf>,
+    /// Folder to write
+    #[arg(required_unless_present = "list")]
+    pub dst: Option<PathBuf>,
+    /// Format to write
+    #[arg(long, value_name = "FORMAT", required_unless_present = "list")]
+    pub to: Option<String>,
+    /// Format of SRC, where its files don't tell
+    #[arg(long, value_name = "FORMAT")]
+    pub from: Option<String>,
+    /// Which of several autoencoders in SRC: the path below it, such as layers.3.mlp
+    #[arg(long, value_name = "NAME")]
+    pub key: Option<String>,
+    /// What inputs are multiplied by before they are encoded, for files that say that they are but not by how much
+    #[arg(long, value_name = "FACTOR")]
+    pub input_scale: Option<f64>,
+    /// Whether a Gemma Scope file is one of embeddings, where the name of its folder does not tell
+    #[arg(long, value_name = "BOOL")]
+    pub embedding: Option<bool>,
+    /// Name of the model to write beside the weights
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// Name of the hook to write beside the weights, such as blocks.3.hook_resid_post
+    #[arg(long, value_name = "NAME")]
+    pub hook: Option<String>,
+    /// List the formats, and what is read and written
+    #[arg(long)]
+    pub list: bool,
+}
+
+/// Examples, and a line on every format.
+fn formats() -> String {
+    let mut help = String::from(
+        "Examples:
+  superlens convert downloads/ae saelens-folder --to saelens
+  superlens convert run/trainer_0/ae.pt sae --to sparsify --from dictionary_learning
+  superlens convert sparsify-run sae --key layers.3 --to saelens
+  superlens convert --list
+
+Formats (r read, w written):
+",
+    );
+    let widest = FORMATS.iter().map(|format| format.id.len()).max().unwrap_or(0);
+    for format in FORMATS {
+        let ways = if format.writes() { "rw" } else { "r " };
+        help.push_str(&format!("  {:widest$}  {ways}  {}\n", format.id, format.about));
+    }
+    help
 }
 
 /// Examples, and a line on every toy.

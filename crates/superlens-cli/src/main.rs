@@ -48,6 +48,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Diagnose(diagnose) => commands::diagnose::run(diagnose, cli.global),
         Command::Toy(toy) => commands::toy::run(toy, cli.global),
         Command::Run(run) => commands::run::run(run, cli.global),
+        Command::Convert(convert) => commands::convert::run(convert, cli.global),
     })
 }
 
