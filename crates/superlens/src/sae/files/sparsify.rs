@@ -18,6 +18,8 @@ pub(super) const FORMAT: Format = Format {
 
 const CONFIG: &str = "cfg.json";
 const WEIGHTS: &str = "sae.safetensors";
+/// What we know beside. The library's loader ignores files, while it complains of keys that it does not know.
+const METADATA: &str = "metadata.json";
 /// A hookpoint's folder and a seed's folder in it; names of hookpoints may hold slashes.
 const MAX_DEPTH: usize = 4;
 
@@ -113,6 +115,9 @@ fn read(root: &Path, options: &ReadOptions) -> Result<Loaded, FileError> {
         sae = sae.with_skip(skip);
     }
     let mut metadata = config.into_metadata()?;
+    if holds(&dir, METADATA) {
+        metadata.extend(Config::read(dir.join(METADATA))?.keys);
+    }
     metadata.insert("transcode".into(), transcode.into());
     if !hookpoint.is_empty() {
         metadata.insert("hookpoint".into(), hookpoint.into());
@@ -164,12 +169,17 @@ fn write(sae: &Sae, metadata: &Map<String, Value>) -> Result<Files, FileError> {
     }
     let mut rest = metadata.clone();
     let mut setting = |key: &str, default: Value| rest.remove(key).unwrap_or(default);
-    let mut config = json!({
+    let config = json!({
         "activation": activation, "k": k, "num_latents": d_sae, "d_in": d_in, "transcode": transcode, "skip_connection": sae.skip.is_some(),
         "expansion_factor": setting("expansion_factor", json!((d_sae / d_in.max(1)).max(1))),
         "normalize_decoder": setting("normalize_decoder", json!(false)), "multi_topk": setting("multi_topk", json!(false)),
     });
     rest.remove("transcode");
-    config["metadata"] = Value::Object(rest);
-    Ok(vec![(WEIGHTS, serialize(&tensors, Path::new(WEIGHTS))?), (CONFIG, format!("{config:#}\n").into_bytes())])
+    let text = |value: Value| format!("{value:#}\n").into_bytes();
+    let mut files = vec![(WEIGHTS, serialize(&tensors, Path::new(WEIGHTS))?)];
+    if !rest.is_empty() {
+        files.push((METADATA, text(Value::Object(rest))));
+    }
+    files.push((CONFIG, text(config)));
+    Ok(files)
 }
