@@ -12,13 +12,15 @@ use std::process::Command;
 
 use zip::write::SimpleFileOptions;
 
+mod bad_saes;
+
 /// One kind of bad input.
 struct Case {
     /// What it is, for the table.
     input: &'static str,
     file: &'static str,
     content: Content,
-    /// What follows `diagnose FILE`.
+    /// What follows `diagnose FILE`, or `convert FILE DST`.
     flags: &'static [&'static str],
     /// What the line must say besides the file's name.
     says: &'static str,
@@ -28,6 +30,8 @@ enum Content {
     Nothing,
     Folder,
     Bytes(Vec<u8>),
+    /// Of a folder; names may have folders above them.
+    Files(Vec<(&'static str, Vec<u8>)>),
 }
 
 fn case(input: &'static str, file: &'static str, content: Vec<u8>, says: &'static str) -> Case {
@@ -167,9 +171,13 @@ fn archive(entries: &[(&str, &[u8])]) -> Vec<u8> {
 
 /// `start` and then `zeros` zero bytes, deflated.
 fn zero_bomb(start: &[u8], zeros: usize) -> Vec<u8> {
+    zero_bomb_named("resid.npy", start, zeros)
+}
+
+fn zero_bomb_named(name: &str, start: &[u8], zeros: usize) -> Vec<u8> {
     let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     let deflated = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Deflated);
-    writer.start_file("resid.npy", deflated).unwrap();
+    writer.start_file(name, deflated).unwrap();
     writer.write_all(start).unwrap();
     let piece = vec![0; 1 << 20];
     for _ in 0..zeros >> 20 {
@@ -178,9 +186,9 @@ fn zero_bomb(start: &[u8], zeros: usize) -> Vec<u8> {
     writer.finish().unwrap().into_inner()
 }
 
-/// Runs `superlens diagnose` on `case` in a folder of its own. Returns the line on stderr with the folder taken
+/// Runs `superlens` on `case` in a folder of its own, by `diagnose` or by `convert`. Returns the line on stderr with the folder taken
 /// out of paths, or what is wrong.
-fn line_printed(case: &Case) -> Result<String, String> {
+fn line_printed(case: &Case, by: &str) -> Result<String, String> {
     let scratch = tempfile::tempdir().unwrap();
     let folder = fs::canonicalize(scratch.path()).unwrap();
     let input = folder.join(case.file);
@@ -188,10 +196,22 @@ fn line_printed(case: &Case) -> Result<String, String> {
         Content::Nothing => {}
         Content::Folder => fs::create_dir(&input).unwrap(),
         Content::Bytes(bytes) => fs::write(&input, bytes).unwrap(),
+        Content::Files(files) => {
+            fs::create_dir(&input).unwrap();
+            for (name, bytes) in files {
+                let path = input.join(name);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(&path, bytes).unwrap();
+            }
+        }
     }
     let before = names(&folder);
     let mut command = Command::new(env!("CARGO_BIN_EXE_superlens"));
-    command.arg("diagnose").arg(&input).args(case.flags).arg("--out").arg(folder.join("report"));
+    command.arg(by).arg(&input).args(case.flags);
+    match by {
+        "diagnose" => command.arg("--out").arg(folder.join("report")),
+        _ => command.arg(folder.join("converted")),
+    };
     let output = command.current_dir(&folder).output().unwrap();
     let stderr = String::from_utf8(output.stderr).map_err(|e| format!("stderr isn't UTF-8: {e}"))?;
     let complaint = |what: &str| Err(format!("{}: {what}; stderr: {stderr:?}", case.input));
@@ -211,7 +231,8 @@ fn line_printed(case: &Case) -> Result<String, String> {
         return complaint(&format!("written: {:?}", names(&folder)));
     }
     let line = stderr.trim_end().replace(&format!("{}{}", folder.display(), std::path::MAIN_SEPARATOR), "");
-    if !line.contains(case.file) || !line.contains(case.says) {
+    // A flag's own error names the flag.
+    if !(line.contains(case.file) || line.contains("--to")) || !line.contains(case.says) {
         return complaint(&format!("doesn't name {} and say `{}`", case.file, case.says));
     }
     Ok(line)
@@ -223,7 +244,7 @@ fn names(folder: &Path) -> Vec<std::ffi::OsString> {
     names
 }
 
-fn page(rows: &[(&str, String)]) -> String {
+fn page(rows: &[(&str, String)], saes: &[(&str, String)]) -> String {
     let mut page = String::from(
         "# What superlens says to bad input\n\n\
          `superlens diagnose FILE` prints one line on stderr, nothing on stdout, writes nothing and exits with 2.\n\
@@ -231,27 +252,35 @@ fn page(rows: &[(&str, String)]) -> String {
          test without `BLESS` holds the page against the binary.\n\n\
          | input | the line printed |\n|---|---|\n",
     );
-    for (input, line) in rows {
-        // Two backticks, because the lines quote names with one.
-        page.push_str(&format!("| {input} | `` {} `` |\n", line.replace('|', "\\|")));
-    }
+    // Two backticks, because the lines quote names with one.
+    let row = |(input, line): &(&str, String)| format!("| {input} | `` {} `` |\n", line.replace('|', "\\|"));
+    page.extend(rows.iter().map(row));
+    page.push_str(
+        "\n## Autoencoders\n\n`superlens convert FOLDER DST --to FORMAT` does the same; DST is not made.\n\n\
+         | input | the line printed |\n|---|---|\n",
+    );
+    page.extend(saes.iter().map(row));
     page
 }
 
 #[test]
 fn each_gets_one_line_and_exit_code_2() {
-    let mut rows = Vec::new();
     let mut complaints = Vec::new();
-    for case in cases() {
-        match line_printed(&case) {
-            Ok(line) => rows.push((case.input, line)),
-            Err(complaint) => complaints.push(complaint),
+    let mut lines = |cases: Vec<Case>, by: &str| {
+        let mut rows = Vec::new();
+        for case in cases {
+            match line_printed(&case, by) {
+                Ok(line) => rows.push((case.input, line)),
+                Err(complaint) => complaints.push(complaint),
+            }
         }
-    }
+        rows
+    };
+    let (rows, saes) = (lines(cases(), "diagnose"), lines(bad_saes::cases(), "convert"));
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 
     let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/bad-inputs.md");
-    let page = page(&rows);
+    let page = page(&rows, &saes);
     if std::env::var_os("BLESS").is_some_and(|v| v == "1") {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, page).unwrap();
