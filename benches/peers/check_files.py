@@ -9,7 +9,7 @@ package itself trained for some steps, saved by the package's own code.
 Gemma Scope and OpenAI have no package that writes their files: those are made by their layouts, and computed here from the layout.
 A difference is the largest one, relative to the largest value or 1. Any beyond 1e-5 ends the script with exit code 1.
 
-    SPARSIFY_DISABLE_TRITON=1 peers-venv/bin/python check_files.py --bin ../../target/release [--fixtures ../../fixtures/sae_files] [--markdown FILE]
+    peers-venv/bin/python benches/peers/check_files.py --bin target/release [--fixtures fixtures/sae_files] [--markdown docs/formats.md]
 """
 import argparse, json, os, shutil, subprocess, sys, tempfile, types, warnings
 from pathlib import Path
@@ -353,7 +353,7 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--bin", type=Path, default=Path("target/release"), help="where superlens and examples/sae_outputs are")
     ap.add_argument("--fixtures", type=Path, help="keep the files here")
-    ap.add_argument("--markdown", type=Path, help="write the table here")
+    ap.add_argument("--markdown", type=Path, help="the document whose table is replaced")
     args = ap.parse_args()
     rows, bad = [], 0
     with tempfile.TemporaryDirectory() as scratch:
@@ -376,7 +376,8 @@ def main():
     if args.markdown:
         head = ["package", "architecture", "made", "L0", "read", *(f"as {f}" for f in FORMATS)]
         table = ["| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows]]
-        args.markdown.write_text("\n".join([*table, "", summary, ""]))
+        text, marker = args.markdown.read_text(), "<!-- Everything below is written by that command. -->"
+        args.markdown.write_text("\n".join([text[:text.index(marker)] + marker, "", summary + ".", "", *table, ""]))
     sys.exit(1 if bad else 0)
 
 

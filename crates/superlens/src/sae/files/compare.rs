@@ -20,13 +20,13 @@ impl Difference {
     }
 }
 
-/// Encodes and decodes the same normal rows with both. Everything differs where their widths do.
+/// Encodes and decodes the same rows with both: normal ones, and sums of a few latents' directions around the input bias, so that
+/// latents fire whatever their thresholds. Everything differs where the widths do.
 pub fn compare(a: &Sae, b: &Sae, rng: &Rng) -> Difference {
     if (a.d_in(), a.d_sae(), a.d_out()) != (b.d_in(), b.d_sae(), b.d_out()) {
         return Difference { latents: f64::INFINITY, recon: f64::INFINITY };
     }
-    let mut rng = rng.fork("compare");
-    let x = Mat::from_fn(ROWS, a.d_in(), |_, _| rng.normal());
+    let x = rows(a, rng);
     let (from, to) = (a.encode(&x), b.encode(&x));
     let (recon_a, recon_b) = (a.reconstruct(&from, x.view()), b.reconstruct(&to, x.view()));
     let mut latents = Widest::default();
@@ -37,6 +37,23 @@ pub fn compare(a: &Sae, b: &Sae, rng: &Rng) -> Difference {
     let mut recon = Widest::default();
     recon.add(recon_a.data(), recon_b.data());
     Difference { latents: latents.relative(), recon: recon.relative() }
+}
+
+fn rows(sae: &Sae, rng: &Rng) -> Mat {
+    const LATENTS: usize = 3;
+    const SIZE: f32 = 4.0;
+    let mut rng = rng.fork("compare");
+    let mut x = Mat::from_fn(ROWS, sae.d_in(), |_, _| rng.normal());
+    if sae.d_in() == sae.d_out() && sae.d_sae() > 0 {
+        for i in (0..ROWS).step_by(2) {
+            x.row_mut(i).copy_from_slice(&sae.b_in);
+            for _ in 0..LATENTS {
+                let (latent, size) = (rng.below(sae.d_sae()), SIZE * rng.normal().abs());
+                x.row_mut(i).iter_mut().zip(sae.w_dec.row(latent)).for_each(|(x, d)| *x += size * d);
+            }
+        }
+    }
+    x
 }
 
 fn dense(latents: &Latents, i: usize) -> Vec<f32> {

@@ -1,6 +1,7 @@
 //! [`Config`]: a JSON object, key by key; what nobody takes ends up in the metadata.
 
 use super::FileError;
+use super::error::printable;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::fs;
@@ -30,8 +31,7 @@ impl Config {
     }
 
     pub fn wrong(&self, key: &str, expected: impl Into<String>, found: impl ToString) -> FileError {
-        let found = found.to_string();
-        let found = if found.chars().count() > 80 { found.chars().take(80).chain(['…']).collect() } else { found };
+        let found = printable(&found.to_string());
         FileError::Key { file: self.file.clone(), key: key.into(), expected: expected.into(), found }
     }
 

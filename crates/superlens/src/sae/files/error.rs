@@ -39,3 +39,10 @@ fn io_text(error: &io::Error) -> String {
         _ => error.to_string(),
     }
 }
+
+/// `text` from a file on one line, and no longer than a line should be.
+pub(super) fn printable(text: &str) -> String {
+    const SHOWN: usize = 120;
+    let cut: String = text.chars().take(SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.chars().nth(SHOWN).is_some() { cut + "…" } else { cut }
+}

@@ -25,6 +25,9 @@ pub(super) const VERSION: &str = "sae_lens_version";
 /// The `eps` of its layer norm.
 pub(super) const LN_EPS: f32 = 1e-5;
 
+/// Matching pursuit that is never done would take all of its steps.
+const MOST_STEPS: usize = 100_000;
+
 const ARCHITECTURES: &str = "`standard`, `topk`, `abstopk`, `jumprelu`, `gated`, `batchtopk`, `matryoshka_batchtopk`, `matching_pursuit`, \
      `transcoder`, `skip_transcoder`, `jumprelu_transcoder` or `jumprelu_skip_transcoder`";
 
@@ -87,6 +90,10 @@ pub(super) fn from_parts(mut config: Config, mut weights: Weights, options: &Rea
         true => config.take("rescale_acts_by_decoder_norm", "true or false")?.unwrap_or(false),
         false => false,
     };
+    // Before anything is made that is as long as the config says.
+    if weights.shape2("W_dec")?.0 != d_sae {
+        weights.matrix("W_dec", d_sae, widths.d_out)?;
+    }
     let encoder = encoder(&architecture, widths, &mut config, &mut weights)?;
     let w_dec = weights.matrix("W_dec", d_sae, widths.d_out)?;
     let mut b_dec = weights.take("b_dec", &[widths.d_out])?;
@@ -219,6 +226,9 @@ fn thresholds(d_sae: usize, weights: &mut Weights) -> Result<Vec<f32>, FileError
 fn pursuit(d_in: usize, config: &mut Config) -> Result<PlainPursuit, FileError> {
     const THRESHOLD: &str = "residual_threshold";
     let max_steps: Option<usize> = config.take("max_iterations", "a whole number or null")?;
+    if max_steps.is_some_and(|steps| steps > MOST_STEPS) {
+        return Err(config.wrong("max_iterations", format!("at most {MOST_STEPS}"), max_steps.unwrap_or_default()));
+    }
     let residual_below: f32 = config.need(THRESHOLD, "a number")?;
     if !residual_below.is_finite() {
         return Err(config.wrong(THRESHOLD, "a finite number", residual_below));

@@ -1,6 +1,7 @@
 //! [`Weights`]: the named tensors of a file of any kind, taken one by one; and how they are written as safetensors.
 
 use super::FileError;
+use super::error::printable;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,7 +28,7 @@ impl Weights {
         for (name, view) in all.iter() {
             let numbers = to_f32(view.dtype(), view.data()).ok_or_else(|| FileError::Tensor {
                 file: file.clone(),
-                tensor: name.into(),
+                tensor: printable(name),
                 expected: "F32, F64, F16 or BF16".into(),
                 found: format!("{:?}", view.dtype()),
             })?;
@@ -75,7 +76,7 @@ impl Weights {
     pub fn wrong(&self, tensor: &str, expected: impl Into<String>, found: impl Into<String>) -> FileError {
         FileError::Tensor {
             file: self.file.clone(),
-            tensor: tensor.into(),
+            tensor: printable(tensor),
             expected: expected.into(),
             found: found.into(),
         }
