@@ -313,4 +313,40 @@ mod tests {
             assert!(matches!(problem, Problem::Truncated { .. } | Problem::Archive(_)), "{problem}");
         }
     }
+
+    /// `.npz` of one array with this shape, as `np.savez` writes it.
+    fn archive(shape: &str, numbers: usize) -> Vec<u8> {
+        let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}");
+        let mut npy = b"\x93NUMPY\x01\x00\x76\x00".to_vec();
+        npy.extend(format!("{header:<117}\n").bytes());
+        npy.extend((0..numbers).flat_map(|i| (i as f32).to_le_bytes()));
+        let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+        zip.start_file("a.npy", zip::write::SimpleFileOptions::default()).unwrap();
+        zip.write_all(&npy).unwrap();
+        zip.finish().unwrap().into_inner()
+    }
+
+    #[test]
+    fn arrays_of_any_shape_are_read_and_empty_ones_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.npz");
+        for (shape, want, numbers) in [
+            ("()", vec![], 1),
+            ("(1,)", vec![1], 1),
+            ("(5,)", vec![5], 5),
+            ("(1, 3)", vec![1, 3], 3),
+            ("(2, 1, 2)", vec![2, 1, 2], 4),
+        ] {
+            std::fs::write(&path, archive(shape, numbers)).unwrap();
+            let arrays = read_arrays(&path).unwrap();
+            let data = (0..numbers).map(|i| i as f32).collect();
+            assert_eq!(arrays, [Named { key: "a".into(), shape: want, data }]);
+        }
+        for shape in ["(0,)", "(3, 0)", "(0, 18446744073709551615)", "(4, 4)"] {
+            std::fs::write(&path, archive(shape, 0)).unwrap();
+            assert!(read_arrays(&path).unwrap_err().to_string().contains("key `a`"), "{shape}");
+        }
+        std::fs::write(&path, &files()[0].1).unwrap();
+        assert!(read_arrays(&path).is_err(), "an .npy of that name");
+    }
 }
