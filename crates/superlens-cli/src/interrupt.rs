@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use anyhow::{Context, Result};
-use superlens::report::{ReportError, RunFolder, Settings, Staging};
+use superlens::report::{NewFolder, ReportError, RunFolder, Settings, Staging};
 
 use crate::failure::say;
 
@@ -43,6 +43,17 @@ pub fn create_run(destination: &Path, settings: Settings) -> Result<RunFolder, R
     let run = RunFolder::create(destination, settings)?;
     *staging = Some(run.staging());
     Ok(run)
+}
+
+/// [`NewFolder::create`], known to the handler as [`create_run`]'s is.
+///
+/// # Errors
+/// As `NewFolder::create`.
+pub fn create_folder(destination: &Path) -> Result<NewFolder, ReportError> {
+    let mut staging = staging();
+    let folder = NewFolder::create(destination)?;
+    *staging = Some(folder.staging());
+    Ok(folder)
 }
 
 /// Ends the process. Holds the lock until then, so that no staging folder is made behind its back.

@@ -52,6 +52,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Recover(recover) => commands::recover::run(recover, cli.global),
         Command::Run(run) => commands::run::run(run, cli.global),
         Command::Geometry(geometry) => commands::geometry::run(geometry, cli.global),
+        Command::Convert(convert) => commands::convert::run(convert, cli.global),
     })
 }
 

@@ -12,6 +12,8 @@ use std::process::Command;
 
 use zip::write::SimpleFileOptions;
 
+mod bad_saes;
+
 /// One kind of bad input.
 struct Case {
     /// What it is, for the table.
@@ -20,7 +22,7 @@ struct Case {
     content: Content,
     /// What stands before the file, if there is one.
     command: &'static [&'static str],
-    /// What follows it.
+    /// What follows it; a converted folder or a report comes after that.
     flags: &'static [&'static str],
     /// What the line must say besides the file's name.
     says: &'static str,
@@ -30,6 +32,8 @@ enum Content {
     Nothing,
     Folder,
     Bytes(Vec<u8>),
+    /// Of a folder; names may have folders above them.
+    Files(Vec<(&'static str, Vec<u8>)>),
 }
 
 fn case(input: &'static str, file: &'static str, content: Vec<u8>, says: &'static str) -> Case {
@@ -219,9 +223,13 @@ fn archive(entries: &[(&str, &[u8])]) -> Vec<u8> {
 
 /// `start` and then `zeros` zero bytes, deflated.
 fn zero_bomb(start: &[u8], zeros: usize) -> Vec<u8> {
+    zero_bomb_named("resid.npy", start, zeros)
+}
+
+fn zero_bomb_named(name: &str, start: &[u8], zeros: usize) -> Vec<u8> {
     let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     let deflated = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Deflated);
-    writer.start_file("resid.npy", deflated).unwrap();
+    writer.start_file(name, deflated).unwrap();
     writer.write_all(start).unwrap();
     let piece = vec![0; 1 << 20];
     for _ in 0..zeros >> 20 {
@@ -308,7 +316,7 @@ fn recover_line(words: &str, says: &str) -> Result<String, String> {
     }
 }
 
-/// Runs `superlens diagnose` on `case` in a folder of its own. Returns the line on stderr with the folder taken
+/// Runs `superlens` on `case` in a folder of its own. Returns the line on stderr with the folder taken
 /// out of paths, or what is wrong.
 fn line_printed(case: &Case) -> Result<String, String> {
     let scratch = tempfile::tempdir().unwrap();
@@ -318,6 +326,14 @@ fn line_printed(case: &Case) -> Result<String, String> {
         Content::Nothing => {}
         Content::Folder => fs::create_dir(&input).unwrap(),
         Content::Bytes(bytes) => fs::write(&input, bytes).unwrap(),
+        Content::Files(files) => {
+            fs::create_dir(&input).unwrap();
+            for (name, bytes) in files {
+                let path = input.join(name);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(&path, bytes).unwrap();
+            }
+        }
     }
     let before = names(&folder);
     let mut command = Command::new(env!("CARGO_BIN_EXE_superlens"));
@@ -325,7 +341,11 @@ fn line_printed(case: &Case) -> Result<String, String> {
     if !case.file.is_empty() {
         command.arg(&input);
     }
-    command.args(case.flags).arg("--out").arg(folder.join("report"));
+    command.args(case.flags);
+    match case.command {
+        ["convert"] => command.arg(folder.join("converted")),
+        _ => command.arg("--out").arg(folder.join("report")),
+    };
     let output = command.current_dir(&folder).output().unwrap();
     let stderr = String::from_utf8(output.stderr).map_err(|e| format!("stderr isn't UTF-8: {e}"))?;
     let complaint = |what: &str| Err(format!("{}: {what}; stderr: {stderr:?}", case.input));
@@ -345,8 +365,8 @@ fn line_printed(case: &Case) -> Result<String, String> {
         return complaint(&format!("written: {:?}", names(&folder)));
     }
     let line = stderr.trim_end().replace(&format!("{}{}", folder.display(), std::path::MAIN_SEPARATOR), "");
-    // Of two files the first that can't be read is named.
-    let names_it = line.contains(case.file) || case.says == "no such file";
+    // Of two files the first that can't be read is named, and a flag's own error names the flag.
+    let names_it = line.contains(case.file) || case.says == "no such file" || line.contains("--to");
     if !names_it || !line.contains(case.says) {
         return complaint(&format!("doesn't name {} and say `{}`", case.file, case.says));
     }
@@ -359,7 +379,12 @@ fn names(folder: &Path) -> Vec<std::ffi::OsString> {
     names
 }
 
-fn page(rows: &[(&str, String)], geometry: &[(&str, String)], recover: &[(&str, String)]) -> String {
+fn page(
+    rows: &[(&str, String)],
+    geometry: &[(&str, String)],
+    recover: &[(&str, String)],
+    saes: &[(&str, String)],
+) -> String {
     let mut page = String::from(
         "# What superlens says to bad input\n\n\
          `superlens diagnose FILE` prints one line on stderr, nothing on stdout, writes nothing and exits with 2.\n\
@@ -381,6 +406,11 @@ fn page(rows: &[(&str, String)], geometry: &[(&str, String)], recover: &[(&str, 
         let words = if words.is_empty() { "nothing".to_string() } else { format!("`{words}`") };
         page.push_str(&format!("| {words} | `` {} `` |\n", line.replace('|', "\\|")));
     }
+    page.push_str(
+        "\n## Autoencoders\n\n`superlens convert FOLDER DST --to FORMAT` does the same; DST is not made.\n\n\
+         | input | the line printed |\n|---|---|\n",
+    );
+    page.push_str(&table(saes));
     page
 }
 
@@ -397,7 +427,7 @@ fn each_gets_one_line_and_exit_code_2() {
         }
         rows
     };
-    let (rows, of_geometry) = (printed(cases()), printed(geometry()));
+    let (rows, of_geometry, saes) = (printed(cases()), printed(geometry()), printed(bad_saes::cases()));
     let mut recover = Vec::new();
     for (words, says) in RECOVER {
         match recover_line(words, says) {
@@ -408,7 +438,7 @@ fn each_gets_one_line_and_exit_code_2() {
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 
     let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/bad-inputs.md");
-    let page = page(&rows, &of_geometry, &recover);
+    let page = page(&rows, &of_geometry, &recover, &saes);
     if std::env::var_os("BLESS").is_some_and(|v| v == "1") {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, page).unwrap();

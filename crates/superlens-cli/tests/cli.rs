@@ -203,3 +203,34 @@ fn ctrl_c_leaves_nothing_behind() {
     assert!(told.starts_with("interrupted") && told.lines().count() == 1, "{told}");
     assert_eq!(names(folder.path()), Vec::<String>::new());
 }
+
+#[test]
+fn an_autoencoder_is_converted_and_what_is_there_is_left_alone() {
+    let folder = tempdir().unwrap();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/sae_files");
+    let source = fixtures.join("dictionary_learning-topk-random/sae");
+    let convert = |dst: &str, to: &str| {
+        superlens(
+            &folder,
+            &["convert", source.to_str().unwrap(), dst, "--to", to, "--hook", "blocks.3.hook_resid_post", "--json"],
+        )
+    };
+    let output = convert("sae", "saelens");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&said["from"], &said["to"], &said["d_sae"]),
+        (&"dictionary_learning".into(), &"saelens".into(), &32.into())
+    );
+    assert!(said["recon_differs"].as_f64().unwrap() <= 1e-5);
+    assert_eq!(names(&folder.path().join("sae")), ["cfg.json", "sae_weights.safetensors"]);
+    let config: Value = serde_json::from_slice(&fs::read(folder.path().join("sae/cfg.json")).unwrap()).unwrap();
+    assert_eq!(config["metadata"]["hook_name"], "blocks.3.hook_resid_post");
+    // Not over what is there, not even over its own.
+    let again = convert("sae", "sparsify");
+    assert_eq!(again.status.code(), Some(2));
+    assert!(text(&again.stderr).contains("already there"), "{}", text(&again.stderr));
+    assert_eq!(names(folder.path()), ["sae"]);
+    let list = superlens(&folder, &["convert", "--list"]);
+    assert!(text(&list.stdout).contains("gemma_scope") && list.status.success());
+}

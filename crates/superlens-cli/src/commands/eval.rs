@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use superlens::sae::files::read_saelens;
+use superlens::sae::files;
 use superlens::sae::metrics;
 use superlens_tensor::Mat;
 use superlens_tensor::io::{ReadOptions, read_matrix};
@@ -17,7 +17,7 @@ pub fn run(args: &Eval, global: Global) -> Result<(), Failure> {
     progress.at(0.0, "reading");
     let inside = args.sae.join("sae");
     let dir = if inside.is_dir() { &inside } else { &args.sae };
-    let sae = read_saelens(dir).map_err(Failure::input)?.sae;
+    let sae = files::read(dir, None).map_err(Failure::input)?.sae;
     let options = ReadOptions { key: args.key.clone(), flatten: args.flatten };
     let x = read_matrix(&args.activations, &options).map_err(Failure::input)?.mat;
     check_width("--activations", &args.activations, x.cols(), sae.d_in())?;

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub mod convert;
 pub mod demo;
 pub mod diagnose;
 pub mod eval;

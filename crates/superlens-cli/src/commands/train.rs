@@ -224,7 +224,7 @@ fn write(folder: &Folder, plan: &Plan, sae: &Sae, report: &Report) -> Result<(),
     metadata.insert("seed".into(), plan.seed.into());
     match write_saelens(&folder.path.join("sae"), sae, &metadata) {
         Ok(()) => {}
-        Err(error @ FileError::NoForm(_)) => say(&format!("warning: {error}; the checkpoint holds the weights")),
+        Err(error @ FileError::NoForm { .. }) => say(&format!("warning: {error}; the checkpoint holds the weights")),
         Err(other) => return Err(Failure::Other(anyhow::Error::msg(other))),
     }
     let text = serde_json::to_string_pretty(report).map_err(io::Error::from)?;

@@ -109,6 +109,10 @@ pub enum Problem {
         limit: u64,
     },
 
+    /// Not what `torch.save` writes, or more than tensors and plain values.
+    #[error("can't be read as a PyTorch file: {0}")]
+    Torch(String),
+
     /// The file holds no arrays at all.
     #[error("holds no arrays; save at least one two-dimensional float array in it")]
     NoArrays,

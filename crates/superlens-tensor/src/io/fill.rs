@@ -2,10 +2,10 @@
 
 use std::io::Read;
 
-use super::Problem;
 use super::element::Element;
 use super::error::shape_text;
 use super::source::Hashing;
+use super::{Problem, Shape};
 use crate::Mat;
 
 /// What is read and converted at a time.
@@ -39,14 +39,22 @@ impl Layout {
         product.ok_or_else(|| Problem::BadHeader(format!("shape {} is larger than any file", shape_text(&self.shape))))
     }
 
-    /// `(rows, columns)` once leading axes are run together, if `flatten` allows it.
-    /// At least two of each.
-    pub fn rows_and_columns(&self, flatten: bool) -> Result<(u64, u64), Problem> {
+    /// `(rows, columns)` once leading axes are run together, if `wanted` allows it.
+    /// At least two of each, or one where any shape is wanted.
+    pub fn rows_and_columns(&self, wanted: Shape) -> Result<(u64, u64), Problem> {
+        if wanted == Shape::Any {
+            let bytes = self.bytes()?;
+            return match self.shape.split_last() {
+                _ if bytes == 0 => Err(Problem::Dimensions { shape: self.shape.clone(), advice: "this one is empty" }),
+                None => Ok((1, 1)),
+                Some((&columns, leading)) => Ok((leading.iter().product(), columns)),
+            };
+        }
         let advice = match self.shape.len() {
             0 => "this is a single number",
             1 => "this is a single vector; stack one row per sample",
             2 => "",
-            _ if flatten => "",
+            _ if wanted == Shape::Flattened => "",
             _ => "pass --flatten to run the leading axes together as rows",
         };
         if !advice.is_empty() {

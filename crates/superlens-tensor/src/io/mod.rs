@@ -10,6 +10,8 @@
 //!   it is read gives an error and not a SIGBUS;
 //! - only the array that was asked for is read.
 //!
+//! [`read_arrays`] reads all arrays of an `.npz` as they are, and [`torch`] PyTorch files; whoever asks judges the numbers.
+//!
 //! [`write_atomic`] is the way out: a file appears whole or not at all.
 
 mod atomic;
@@ -21,6 +23,7 @@ mod npy;
 mod npz;
 mod safetensors;
 mod source;
+pub mod torch;
 
 use std::fmt;
 use std::path::Path;
@@ -127,6 +130,51 @@ pub fn read_matrix(path: &Path, options: &ReadOptions) -> Result<Loaded, ReadErr
     })
 }
 
+/// An array of any shape, converted to f32 and not judged.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Named {
+    pub key: String,
+    pub shape: Vec<usize>,
+    /// In row-major order.
+    pub data: Vec<f32>,
+}
+
+/// All arrays of an `.npz` archive, whatever their shapes and values.
+///
+/// # Errors
+/// [`ReadError`] if the file can't be read, isn't an `.npz`, is damaged, or holds an array that is empty or not of floats.
+pub fn read_arrays(path: &Path) -> Result<Vec<Named>, ReadError> {
+    let in_file = |problem| ReadError::new(path, None, problem);
+    let (source, format) = Source::open(path).map_err(in_file)?;
+    if format != Format::Npz {
+        return Err(in_file(Problem::WrongMagic { expected: Format::Npz, found: Some(format) }));
+    }
+    let mut archive = npz::Archive::open(source).map_err(in_file)?;
+    let keys = archive.keys();
+    let read = |(i, key): (usize, String)| {
+        let array = archive.read(i, Shape::Any).map_err(|p| ReadError::new(path, Some(&key), p))?;
+        Ok(Named { key, shape: array.shape.iter().map(|&n| n as usize).collect(), data: array.mat.into_vec() })
+    };
+    keys.into_iter().enumerate().map(read).collect()
+}
+
+/// Which shapes are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    /// Two axes.
+    Matrix,
+    /// Two or more; all but the last run together as rows.
+    Flattened,
+    /// Any that holds a number.
+    Any,
+}
+
+impl Shape {
+    fn of(options: &ReadOptions) -> Self {
+        if options.flatten { Shape::Flattened } else { Shape::Matrix }
+    }
+}
+
 /// The array that is asked for, whatever its values, and its name.
 fn read_array(path: &Path, options: &ReadOptions) -> Result<(Array, Option<String>), ReadError> {
     let in_file = |problem| ReadError::new(path, None, problem);
@@ -135,14 +183,14 @@ fn read_array(path: &Path, options: &ReadOptions) -> Result<(Array, Option<Strin
     match format {
         Format::Npy => match wanted {
             Some(key) => Err(in_file(Problem::KeyWithoutUse(key.to_owned()))),
-            None => Ok((npy::read(source, options.flatten).map_err(in_file)?, None)),
+            None => Ok((npy::read(source, Shape::of(options)).map_err(in_file)?, None)),
         },
         Format::Npz => {
             let mut archive = npz::Archive::open(source).map_err(in_file)?;
             let mut keys = archive.keys();
             let chosen = choose(&keys, wanted).map_err(in_file)?;
             let key = keys.swap_remove(chosen);
-            let array = archive.read(chosen, options.flatten).map_err(|p| ReadError::new(path, Some(&key), p))?;
+            let array = archive.read(chosen, Shape::of(options)).map_err(|p| ReadError::new(path, Some(&key), p))?;
             Ok((array, Some(key)))
         }
         Format::Safetensors => {
@@ -150,7 +198,7 @@ fn read_array(path: &Path, options: &ReadOptions) -> Result<(Array, Option<Strin
             let mut keys = tensors.keys();
             let chosen = choose(&keys, wanted).map_err(in_file)?;
             let key = keys.swap_remove(chosen);
-            let array = tensors.read(&key, options.flatten).map_err(|p| ReadError::new(path, Some(&key), p))?;
+            let array = tensors.read(&key, Shape::of(options)).map_err(|p| ReadError::new(path, Some(&key), p))?;
             Ok((array, Some(key)))
         }
     }
@@ -248,21 +296,57 @@ mod tests {
             let result = match format {
                 Format::Npy => {
                     shrink();
-                    npy::read(source, false)
+                    npy::read(source, Shape::Matrix)
                 }
                 Format::Npz => {
                     let mut archive = npz::Archive::open(source).unwrap();
                     shrink();
-                    archive.read(0, false)
+                    archive.read(0, Shape::Matrix)
                 }
                 Format::Safetensors => {
                     let mut tensors = safetensors::Tensors::open(source).unwrap();
                     shrink();
-                    tensors.read("a", false)
+                    tensors.read("a", Shape::Matrix)
                 }
             };
             let problem = result.err().unwrap_or_else(|| panic!("{format} was read in full"));
             assert!(matches!(problem, Problem::Truncated { .. } | Problem::Archive(_)), "{problem}");
         }
+    }
+
+    /// `.npz` of one array with this shape, as `np.savez` writes it.
+    fn archive(shape: &str, numbers: usize) -> Vec<u8> {
+        let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}");
+        let mut npy = b"\x93NUMPY\x01\x00\x76\x00".to_vec();
+        npy.extend(format!("{header:<117}\n").bytes());
+        npy.extend((0..numbers).flat_map(|i| (i as f32).to_le_bytes()));
+        let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+        zip.start_file("a.npy", zip::write::SimpleFileOptions::default()).unwrap();
+        zip.write_all(&npy).unwrap();
+        zip.finish().unwrap().into_inner()
+    }
+
+    #[test]
+    fn arrays_of_any_shape_are_read_and_empty_ones_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.npz");
+        for (shape, want, numbers) in [
+            ("()", vec![], 1),
+            ("(1,)", vec![1], 1),
+            ("(5,)", vec![5], 5),
+            ("(1, 3)", vec![1, 3], 3),
+            ("(2, 1, 2)", vec![2, 1, 2], 4),
+        ] {
+            std::fs::write(&path, archive(shape, numbers)).unwrap();
+            let arrays = read_arrays(&path).unwrap();
+            let data = (0..numbers).map(|i| i as f32).collect();
+            assert_eq!(arrays, [Named { key: "a".into(), shape: want, data }]);
+        }
+        for shape in ["(0,)", "(3, 0)", "(0, 18446744073709551615)", "(4, 4)"] {
+            std::fs::write(&path, archive(shape, 0)).unwrap();
+            assert!(read_arrays(&path).unwrap_err().to_string().contains("key `a`"), "{shape}");
+        }
+        std::fs::write(&path, &files()[0].1).unwrap();
+        assert!(read_arrays(&path).is_err(), "an .npy of that name");
     }
 }

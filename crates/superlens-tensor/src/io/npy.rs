@@ -10,7 +10,7 @@ use std::io::Read;
 use super::element::{Element, Kind};
 use super::fill::{Layout, Order, fill};
 use super::source::{Hashing, Source};
-use super::{Array, ArrayInfo, Problem};
+use super::{Array, ArrayInfo, Problem, Shape};
 
 /// Far beyond any header that NumPy writes for a plain array (it refuses to read more than 10,000 bytes
 /// unless told to); only structured types with thousands of fields need more.
@@ -19,9 +19,9 @@ const MAX_HEADER: u64 = 1 << 20;
 const MAX_AXES: usize = 64;
 
 /// Reads the array of an `.npy` file.
-pub(super) fn read(source: Source, flatten: bool) -> Result<Array, Problem> {
+pub(super) fn read(source: Source, wanted: Shape) -> Result<Array, Problem> {
     let len = source.len;
-    let (array, _) = read_stream(source.file, len, flatten)?;
+    let (array, _) = read_stream(source.file, len, wanted)?;
     Ok(array)
 }
 
@@ -35,7 +35,7 @@ pub(super) fn describe(source: Source) -> Result<ArrayInfo, Problem> {
 /// Reads an array from a stream that claims to be `len` bytes long, and gives the stream back behind it.
 ///
 /// The caller vouches that `len` bytes may be allocated: the matrix takes at most twice as many (f2 to f32).
-pub(super) fn read_stream<R: Read>(stream: R, len: u64, flatten: bool) -> Result<(Array, R), Problem> {
+pub(super) fn read_stream<R: Read>(stream: R, len: u64, wanted: Shape) -> Result<(Array, R), Problem> {
     let mut stream = Hashing::new(stream);
     let header = Header::read(&mut stream, len)?;
     let layout = Layout {
@@ -43,7 +43,7 @@ pub(super) fn read_stream<R: Read>(stream: R, len: u64, flatten: bool) -> Result
         order: if header.fortran { Order::Fortran } else { Order::C },
         shape: header.shape,
     };
-    let size = layout.rows_and_columns(flatten)?;
+    let size = layout.rows_and_columns(wanted)?;
     let expected = u128::from(stream.count()) + u128::from(layout.bytes()?);
     match u128::from(len) {
         found if found < expected => return Err(Problem::Truncated { expected, found: len }),

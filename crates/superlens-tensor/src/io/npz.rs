@@ -8,7 +8,7 @@ use zip::ZipArchive;
 use zip::result::ZipError;
 
 use super::source::{Hashing, Source};
-use super::{Array, ArrayInfo, Problem, npy};
+use super::{Array, ArrayInfo, Problem, Shape, npy};
 
 /// The largest ratio that is unpacked beyond [`HARMLESS`]. Deflate reaches 1032 on zeros; 32-bit activations
 /// of which 99.5 % are zero carry about 0.17 bits each, so no code packs them tighter than 200-fold.
@@ -56,7 +56,7 @@ impl Archive {
     }
 
     /// Reads the array at `position` among [`Archive::keys`], unpacking exactly what its header accounts for.
-    pub fn read(&mut self, position: usize, flatten: bool) -> Result<Array, Problem> {
+    pub fn read(&mut self, position: usize, wanted: Shape) -> Result<Array, Problem> {
         let archive_len = self.len;
         let entry = self.zip.by_index(self.entries[position].1).map_err(archive_problem)?;
         let (packed, unpacked) = (entry.compressed_size(), entry.size());
@@ -66,7 +66,7 @@ impl Archive {
         if unpacked > HARMLESS && unpacked / MAX_RATIO > packed {
             return Err(Problem::DeflateBomb { packed, unpacked, limit: MAX_RATIO });
         }
-        let (array, mut rest) = npy::read_stream(entry, unpacked, flatten).map_err(in_archive)?;
+        let (array, mut rest) = npy::read_stream(entry, unpacked, wanted).map_err(in_archive)?;
         // Behind the array the entry must end. Asking also makes `zip` compare the checksum.
         match rest.read(&mut [0]) {
             Ok(0) => Ok(array),

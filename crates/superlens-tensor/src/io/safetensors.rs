@@ -9,7 +9,7 @@ use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use super::element::{Element, Kind};
 use super::fill::{Layout, Order, fill};
 use super::source::{Hashing, Source};
-use super::{Array, ArrayInfo, Problem};
+use super::{Array, ArrayInfo, Problem, Shape};
 
 /// The reference implementation's limit.
 const MAX_HEADER: u64 = 100_000_000;
@@ -65,10 +65,10 @@ impl Tensors {
     }
 
     /// Reads the tensor `key`, one of [`Tensors::keys`], and nothing else.
-    pub fn read(&mut self, key: &str, flatten: bool) -> Result<Array, Problem> {
+    pub fn read(&mut self, key: &str, wanted: Shape) -> Result<Array, Problem> {
         let tensor = self.tensor(key);
         let layout = Layout { shape: shape(tensor), element: element(tensor.dtype)?, order: Order::C };
-        let size = layout.rows_and_columns(flatten)?;
+        let size = layout.rows_and_columns(wanted)?;
         // The header was held against the file's size and the shape against the offsets, so what is
         // allocated now lies in the file.
         let start = self.data_start + tensor.data_offsets.0 as u64;

@@ -25,7 +25,7 @@ pub use grounds::{Grounds, no_features};
 pub use html::{demo_page, diagnosis_page, toy_page};
 pub use json::{demo_json, diagnosis_json, toy_json};
 pub use manifest::{InputFile, Manifest, Settings};
-pub use run_folder::{RunFolder, Staging};
+pub use run_folder::{NewFolder, RunFolder, Staging};
 pub use svg::Figure;
 
 use std::{io, path::PathBuf};
@@ -52,6 +52,8 @@ pub enum ReportError {
     /// Refused, so that nobody's files are lost.
     #[error("{}: not an empty folder nor a superlens run, so it is left alone ({found}); name another folder or move it away", path.display())]
     NotARun { path: PathBuf, found: String },
+    #[error("{}: already there and not an empty folder, so it is left alone; name another folder or move it away", path.display())]
+    NotFree { path: PathBuf },
     /// The folder itself cannot be swapped for another one.
     #[error("{}: is {what}, which cannot be replaced as a whole; name a new folder inside it", path.display())]
     Fixed { path: PathBuf, what: &'static str },

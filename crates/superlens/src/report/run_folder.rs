@@ -44,6 +44,66 @@ pub struct RunFolder {
     start: String,
 }
 
+/// A folder of files of the field, which is no run: made beside its place and put there whole, as a [`RunFolder`] is.
+#[derive(Debug)]
+pub struct NewFolder {
+    staging: Staging,
+    path: PathBuf,
+    destination: PathBuf,
+}
+
+impl NewFolder {
+    /// Makes the staging folder. The destination may not exist yet, or be an empty folder.
+    ///
+    /// # Errors
+    /// Any other destination; a folder that cannot be made.
+    pub fn create(destination: &Path) -> Result<Self, ReportError> {
+        let destination = resolve(destination)?;
+        check_free(&destination)?;
+        let path = make_beside(&destination, "new")?;
+        let staging = Staging(Arc::new(Mutex::new(Some(path.clone()))));
+        Ok(Self { staging, path, destination })
+    }
+
+    /// Where files may be written until [`NewFolder::finish`].
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A handle for a Ctrl-C handler.
+    pub fn staging(&self) -> Staging {
+        self.staging.clone()
+    }
+
+    /// Puts the folder in place.
+    ///
+    /// # Errors
+    /// The destination has become something else meanwhile; then it is as it was before.
+    pub fn finish(self) -> Result<(), ReportError> {
+        let mut staging = self.staging.lock();
+        let path = staging.as_ref().ok_or(ReportError::Stopped)?;
+        check_free(&self.destination)?;
+        swap(path, &self.destination)?;
+        *staging = None;
+        Ok(())
+    }
+}
+
+impl Drop for NewFolder {
+    fn drop(&mut self) {
+        self.staging.remove();
+    }
+}
+
+/// Whether there is nothing, or an empty folder.
+fn check_free(destination: &Path) -> Result<(), ReportError> {
+    match fs::read_dir(destination).map(|mut entries| entries.next().is_none()) {
+        Ok(true) => check_movable(destination),
+        Err(e) if e.kind() == ErrorKind::NotFound && fs::symlink_metadata(destination).is_err() => Ok(()),
+        _ => Err(ReportError::NotFree { path: destination.to_owned() }),
+    }
+}
+
 /// The staging folder, to be shared with whoever may have to remove it in haste.
 #[derive(Clone, Debug)]
 pub struct Staging(Arc<Mutex<Option<PathBuf>>>);

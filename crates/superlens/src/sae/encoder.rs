@@ -1,5 +1,6 @@
 //! How a row becomes latents: [`Encoder`] and the [`Activation`] that follows its product.
 
+use super::pursuit;
 use crate::geometry::recover::{Dictionary, Omp, Recovery, Sparse};
 use rayon::prelude::*;
 use superlens_tensor::Mat;
@@ -14,6 +15,18 @@ pub enum Encoder {
     /// Orthogonal matching pursuit over the dictionary with at most `k` active latents a row: the best that is known
     /// to be cheap for *any* set of directions, so that dictionaries can be compared without their encoders.
     MatchingPursuit { k: usize, non_negative: bool },
+    /// Plain matching pursuit, non-negative: each step adds the latent that fits the residual best, and takes its part away.
+    PlainPursuit(PlainPursuit),
+}
+
+/// When [`Encoder::PlainPursuit`] ends. The settings are those of SAELens, whose `matching_pursuit` autoencoders this reads.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PlainPursuit {
+    pub max_steps: usize,
+    /// A row is done once its residual is shorter; 0 for never.
+    pub residual_below: f32,
+    /// Whether a row is done once a step adds no latent that was not active before.
+    pub stop_on_repeat: bool,
 }
 
 /// What follows the encoder's product, whose entries are `z`.
@@ -52,7 +65,7 @@ pub(super) type EncodeBlock<'a> = dyn Fn(&Mat) -> Vec<Sparse> + 'a;
 
 impl Encoder {
     /// What turns centred rows `[rows, d_in]` into their active latents over the dictionary `w_dec`.
-    pub(super) fn of_block<'a>(&'a self, w_dec: &Mat) -> Box<EncodeBlock<'a>> {
+    pub(super) fn of_block<'a>(&'a self, w_dec: &'a Mat) -> Box<EncodeBlock<'a>> {
         match self {
             Encoder::Linear { w_enc, b_enc, act } => Box::new(|block| linear(block, w_enc, b_enc, act)),
             Encoder::MatchingPursuit { k, non_negative } => {
@@ -60,6 +73,7 @@ impl Encoder {
                 let pursuit = Omp { k: *k, non_negative: *non_negative };
                 Box::new(move |block| pursuit.recover(&dictionary, block))
             }
+            Encoder::PlainPursuit(settings) => Box::new(|block| pursuit::encode(settings, w_dec, block)),
         }
     }
 
@@ -82,7 +96,7 @@ impl Encoder {
                     _ => {}
                 }
             }
-            Encoder::MatchingPursuit { .. } => {
+            Encoder::MatchingPursuit { .. } | Encoder::PlainPursuit(_) => {
                 assert_eq!(d_in, d_out, "matching pursuit rebuilds its own input");
             }
         }

@@ -29,13 +29,14 @@ pub mod metrics;
 mod model;
 mod moments;
 mod pca;
+mod pursuit;
 pub mod train;
 mod trained;
 
 pub use arch::{ARCHES, Arch, Entry, FitError, Size, Watch, find};
 pub use assignment::assign;
 pub use baselines::{Neurons, Random};
-pub use encoder::{Activation, Encoder};
+pub use encoder::{Activation, Encoder, PlainPursuit};
 pub use ica::Ica;
 pub use model::{InputNorm, Latents, Sae};
 pub use moments::Moments;

@@ -38,27 +38,38 @@ pub struct Sae {
 pub enum InputNorm {
     #[default]
     None,
-    /// `(x − mean) / (std + eps)`, mean and unbiased standard deviation over the row.
+    /// `(x − mean) / (std + eps)`, mean and unbiased standard deviation over the row; undone by `r · std + mean`, as SAELens and
+    /// OpenAI's autoencoders do it.
     LayerNorm { eps: f32 },
     /// `x · √d_in / ‖x‖`.
     UnitRms,
 }
 
+/// What a norm does to one row.
+#[derive(Clone, Copy)]
+struct RowNorm {
+    shift: f32,
+    /// What the shifted row is divided by.
+    divisor: f32,
+    /// What a reconstruction is multiplied by before it is shifted back.
+    factor: f32,
+}
+
 impl InputNorm {
-    /// `(shift, scale)` of a row, whose normalised form is `(x − shift) / scale`.
-    fn of(self, x: &[f32]) -> (f32, f32) {
+    fn of(self, x: &[f32]) -> RowNorm {
         let n = x.len() as f64;
         let sum = |f: &dyn Fn(f64) -> f64| x.iter().map(|&v| f(f64::from(v))).sum::<f64>();
         match self {
-            InputNorm::None => (0.0, 1.0),
+            InputNorm::None => RowNorm { shift: 0.0, divisor: 1.0, factor: 1.0 },
             InputNorm::LayerNorm { eps } => {
                 let mean = sum(&|v| v) / n;
                 let std = (sum(&|v| (v - mean).powi(2)) / (n - 1.0).max(1.0)).sqrt();
-                (mean as f32, std as f32 + eps)
+                RowNorm { shift: mean as f32, divisor: std as f32 + eps, factor: std as f32 }
             }
             InputNorm::UnitRms => {
                 let rms = (sum(&|v| v * v) / n.max(1.0)).sqrt() as f32;
-                (0.0, if rms > 0.0 { rms } else { 1.0 })
+                let rms = if rms > 0.0 { rms } else { 1.0 };
+                RowNorm { shift: 0.0, divisor: rms, factor: rms }
             }
         }
     }
@@ -157,16 +168,16 @@ impl Sae {
             gemm(1.0, input.view(), skip.view(), 1.0, &mut recon);
         }
         for (recon, x) in recon.data_mut().chunks_mut(self.d_out().max(1)).zip(x.data.chunks(x.cols.max(1))) {
-            let (shift, scale) = self.norm.of(x);
-            recon.iter_mut().for_each(|r| *r = *r * scale + shift);
+            let RowNorm { shift, factor, .. } = self.norm.of(x);
+            recon.iter_mut().for_each(|r| *r = *r * factor + shift);
         }
         recon
     }
 
     fn normalise(&self, row: &mut [f32]) {
         if self.norm != InputNorm::None {
-            let (shift, scale) = self.norm.of(row);
-            row.iter_mut().for_each(|x| *x = (*x - shift) / scale);
+            let RowNorm { shift, divisor, .. } = self.norm.of(row);
+            row.iter_mut().for_each(|x| *x = (*x - shift) / divisor);
         }
     }
 }

@@ -1,5 +1,9 @@
+use super::saelens::{CONFIG, VERSION, WEIGHTS};
+use super::weights::{serialize, to_f32};
 use super::*;
-use superlens_tensor::Rng;
+use crate::sae::{Activation, Encoder, InputNorm};
+use serde_json::json;
+use superlens_tensor::{Mat, Rng};
 
 /// A decomposition with 3 neurons and 5 latents whose input bias is `b_in`, or `b_dec` where that is `None`.
 fn example(act: Activation, b_in: Option<f32>) -> Sae {
@@ -19,7 +23,8 @@ fn what_is_written_is_read_and_written_again_to_the_byte() {
     let dir = tempfile::tempdir().unwrap();
     let metadata = json!({"model_name": "toy", "hook_name": "blocks.0.mlp.hook_post", "note": [1, null]});
     let metadata = metadata.as_object().unwrap();
-    for act in [Activation::Relu, Activation::TopK { k: 2 }] {
+    let jump = Activation::JumpRelu { threshold: vec![0.0, 0.1, 0.2, 0.3, 0.4] };
+    for act in [Activation::Relu, Activation::TopK { k: 2 }, Activation::AbsTopK { k: 2 }, jump] {
         for b_in in [None, Some(0.0)] {
             let (first, second) = (dir.path().join("first"), dir.path().join("second"));
             let sae = example(act.clone(), b_in);
@@ -57,7 +62,7 @@ fn forms_that_saelens_does_not_have_are_refused() {
     let target = dir.path().join("sae");
     let pursuit = Sae::from_dictionary(Mat::zeros(2, 2), vec![0.0; 2], 1, true);
     for sae in [example(Activation::Identity, None), pursuit] {
-        assert!(matches!(write_saelens(&target, &sae, &Map::new()), Err(FileError::NoForm(_))));
+        assert!(matches!(write_saelens(&target, &sae, &Map::new()), Err(FileError::NoForm { .. })));
     }
     assert!(!target.exists());
 }
@@ -85,7 +90,7 @@ fn spoiled(config: impl Fn(&mut Value), tensors: impl Fn(&mut Vec<(&'static str,
 fn every_wrong_config_is_an_error_that_names_the_key() {
     let set = |key: &'static str, value: Value| move |cfg: &mut Value| cfg[key] = value.clone();
     for (key, value) in [
-        ("architecture", json!("jumprelu")),
+        ("architecture", json!("temporal")),
         ("architecture", json!(null)),
         ("d_in", json!(-3)),
         ("d_sae", json!("five")),
@@ -93,12 +98,13 @@ fn every_wrong_config_is_an_error_that_names_the_key() {
         ("k", json!(6)),
         ("k", json!(null)),
         ("apply_b_dec_to_input", json!(null)),
-        ("normalize_activations", json!("layer_norm")),
+        ("normalize_activations", json!("covariance_whitening")),
         ("normalize_activations", json!("expected_average_only_in")),
         ("reshape_activations", json!("sideways")),
         ("rescale_acts_by_decoder_norm", json!(1)),
         ("metadata", json!({VERSION: "5.9.1"})),
         ("metadata", json!({VERSION: 6})),
+        ("metadata", json!({})),
         ("metadata", json!("none")),
     ] {
         let said = spoiled(set(key, value.clone()), |_| {});
@@ -176,4 +182,137 @@ fn rescaling_by_decoder_norm_is_folded() {
         sae.w_dec.row_mut(j).iter_mut().for_each(|w| *w /= norm);
     }
     assert_alike(&sae, &loaded);
+}
+
+/// Every activation, and what else an autoencoder may have.
+fn forms() -> Vec<(&'static str, Sae)> {
+    let spread = |from: f32| (0..5).map(|j| from + 0.1 * j as f32).collect::<Vec<_>>();
+    let gated = Activation::Gated { scale: spread(0.5), shift: spread(-0.2) };
+    let shut = Activation::Gated { scale: vec![0.0; 5], shift: spread(0.0) };
+    let skip = Mat::from_fn(3, 3, |i, j| (i + 2 * j) as f32 / 5.0);
+    let centred = |act| example(act, None);
+    vec![
+        ("relu", centred(Activation::Relu)),
+        ("relu with a bias of its own", example(Activation::Relu, Some(0.3))),
+        ("topk", centred(Activation::TopK { k: 2 })),
+        ("abstopk", centred(Activation::AbsTopK { k: 2 })),
+        ("groupmax", centred(Activation::GroupMax { groups: 5 })),
+        ("jumprelu", centred(Activation::JumpRelu { threshold: spread(0.0) })),
+        ("negative threshold", centred(Activation::JumpRelu { threshold: spread(-0.3) })),
+        ("gated", centred(gated)),
+        ("gated, scale 0", centred(shut)),
+        ("identity", centred(Activation::Identity)),
+        ("layer norm", centred(Activation::TopK { k: 2 }).with_norm(InputNorm::LayerNorm { eps: 1e-5 })),
+        ("layer norm, another eps", centred(Activation::Relu).with_norm(InputNorm::LayerNorm { eps: 1e-3 })),
+        ("unit rms", centred(Activation::Relu).with_norm(InputNorm::UnitRms)),
+        ("relu with skip", example(Activation::Relu, Some(0.0)).with_skip(skip.clone())),
+        ("topk with skip", example(Activation::TopK { k: 2 }, Some(0.0)).with_skip(skip)),
+        ("orthogonal pursuit", Sae::from_dictionary(Mat::from_fn(5, 3, |i, j| (i + j) as f32), vec![0.0; 3], 2, true)),
+    ]
+}
+
+/// Each format either computes the same when it is read again, or refuses before it writes. No third thing.
+#[test]
+fn what_can_be_written_computes_the_same_and_the_rest_is_refused() {
+    let refuses: &[(&str, &[&str])] = &[
+        (
+            "saelens",
+            &[
+                "groupmax",
+                "negative threshold",
+                "gated, scale 0",
+                "identity",
+                "layer norm, another eps",
+                "topk with skip",
+                "orthogonal pursuit",
+            ],
+        ),
+        (
+            "sparsify",
+            &[
+                "relu",
+                "relu with a bias of its own",
+                "abstopk",
+                "jumprelu",
+                "negative threshold",
+                "gated",
+                "gated, scale 0",
+                "identity",
+                "layer norm",
+                "layer norm, another eps",
+                "unit rms",
+                "relu with skip",
+                "orthogonal pursuit",
+            ],
+        ),
+        (
+            "dictionary_learning",
+            &[
+                "abstopk",
+                "groupmax",
+                "negative threshold",
+                "gated, scale 0",
+                "identity",
+                "layer norm",
+                "layer norm, another eps",
+                "unit rms",
+                "relu with skip",
+                "topk with skip",
+                "orthogonal pursuit",
+            ],
+        ),
+    ];
+    for (id, refused) in refuses {
+        let format = Format::named(id).unwrap();
+        for (name, sae) in forms() {
+            let dir = tempfile::tempdir().unwrap();
+            let target = dir.path().join("sae");
+            match write(&target, format, &sae, &Map::new()) {
+                Ok(()) => {
+                    assert!(!refused.contains(&name), "{id} wrote {name}");
+                    assert_eq!(Format::of(&target).unwrap().id, *id, "{name} is told by its files");
+                    let back = read(&target, None).unwrap().sae;
+                    let difference = compare(&sae, &back, &Rng::new(1));
+                    assert!(difference.within(TOLERANCE), "{id}: {name}: {difference:?}");
+                }
+                Err(FileError::NoForm { .. }) => {
+                    assert!(refused.contains(&name), "{id} refused {name}");
+                    assert!(!target.exists(), "{id}: {name}: something was written");
+                }
+                Err(other) => panic!("{id}: {name}: {other}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn the_comparison_sees_a_dropped_threshold_and_another_width() {
+    let kept = example(Activation::JumpRelu { threshold: vec![0.4; 5] }, None);
+    assert!(!compare(&kept, &example(Activation::Relu, None), &Rng::new(1)).within(1e-2));
+    assert!(compare(&kept, &kept.clone(), &Rng::new(1)).within(0.0));
+    let other = Sae::from_dictionary(Mat::zeros(2, 2), vec![0.0; 2], 1, true);
+    assert!(!compare(&kept, &other, &Rng::new(1)).within(f64::MAX));
+}
+
+/// By the rule of SAELens: hidden = (s·x − b_dec)·W_enc + b_enc, and the reconstruction is divided by s.
+#[test]
+fn a_scale_on_all_inputs_is_folded_or_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let sae = example(Activation::Relu, None);
+    write_saelens(dir.path(), &sae, &Map::new()).unwrap();
+    let mut cfg: Value = serde_json::from_slice(&folder(dir.path()).0).unwrap();
+    cfg["normalize_activations"] = json!("expected_average_only_in");
+    fs::write(dir.path().join(CONFIG), cfg.to_string()).unwrap();
+    let said = read(dir.path(), None).unwrap_err().to_string();
+    assert!(said.contains("`normalize_activations`") && said.contains("--input-scale"), "{said}");
+    let by_hand = ReadOptions { input_scale: Some(2.5), ..ReadOptions::default() };
+    let given = read_with(dir.path(), None, &by_hand).unwrap().sae;
+    fs::write(dir.path().join("activation_scaler.json"), r#"{"scaling_factor": 2.5}"#).unwrap();
+    assert_eq!(read(dir.path(), None).unwrap().sae, given, "a checkpoint has the factor beside it");
+    let mut rng = Rng::new(3).fork("x");
+    let x = Mat::from_fn(20, 3, |_, _| rng.normal());
+    let scaled = Mat::from_fn(20, 3, |i, j| 2.5 * x[(i, j)]);
+    let (want, got) = (sae.encode(&scaled), given.encode(&x));
+    let (want, got) = (sae.decode(&want), given.decode(&got));
+    assert!(want.data().iter().zip(got.data()).all(|(w, g)| (w / 2.5 - g).abs() < 1e-5));
 }

@@ -1,0 +1,181 @@
+//! What can be typed after `superlens train`, `eval` and `convert`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use superlens::sae::ARCHES;
+use superlens::sae::files::FORMATS;
+
+/// Train a sparse autoencoder, or another dictionary, on activations
+///
+/// Writes a run folder with the dictionary in the layout of SAELens, the metrics of every look, and checkpoints: whatever ends
+/// the training, --resume goes on from the last one with the same bytes.
+#[derive(Args, Debug)]
+#[command(after_help = arches())]
+pub struct Train {
+    /// A config.toml like those in run folders, for settings that no flag gives
+    pub config: Option<PathBuf>,
+    /// The activation matrix: .npy, .npz or .safetensors
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["config", "resume"])]
+    pub activations: Option<PathBuf>,
+    /// Which array of an .npz or .safetensors file to read
+    #[arg(long, value_name = "NAME")]
+    pub key: Option<String>,
+    /// Read an array of more than two dimensions: all axes but the last become rows
+    #[arg(long)]
+    pub flatten: bool,
+    /// The architecture [default: topk]
+    #[arg(long, value_name = "NAME")]
+    pub arch: Option<String>,
+    /// Latents [default: 8 times the columns]
+    #[arg(long, value_name = "N")]
+    pub d_sae: Option<usize>,
+    /// Active latents a row, for topk, abs_topk, batch_topk and matryoshka [default: 32]
+    #[arg(long, value_name = "N")]
+    pub k: Option<usize>,
+    /// Active latents a row that jumprelu aims at [default: 32]
+    #[arg(long, value_name = "X")]
+    pub target_l0: Option<f64>,
+    /// Weight of the penalty of relu, p_anneal and gated, on inputs whose mean square is 1 a column [default: 0.1]
+    #[arg(long, value_name = "X")]
+    pub l1: Option<f64>,
+    /// Widths of the prefixes of matryoshka, like 512,2048 [default: halves of halves]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub widths: Option<Vec<usize>>,
+    /// Rows a step [default: 2048]
+    #[arg(long, value_name = "N")]
+    pub batch: Option<usize>,
+    /// Peak learning rate [default: 2e-4 / sqrt(d_sae / 16384)]
+    #[arg(long, value_name = "X")]
+    pub lr: Option<f64>,
+    /// Training steps [default: one pass over the rows, 1000 at least]
+    #[arg(long, value_name = "N", conflicts_with = "tokens")]
+    pub steps: Option<u64>,
+    /// Rows to train on, instead of --steps
+    #[arg(long, value_name = "N")]
+    pub tokens: Option<u64>,
+    /// Steps over which learning rate and penalties rise [default: a twentieth of the steps, 1000 at most]
+    #[arg(long, value_name = "N")]
+    pub warmup: Option<u64>,
+    /// Rows without firing after which a latent is dead [default: 10 million, or a fifth of the training if that is less]
+    #[arg(long, value_name = "N")]
+    pub dead_after: Option<u64>,
+    /// Steps between checkpoints [default: 500]
+    #[arg(long, value_name = "N")]
+    pub checkpoint_every: Option<u64>,
+    /// The run folder to make
+    #[arg(long, value_name = "DIR", required_unless_present = "resume")]
+    pub out: Option<PathBuf>,
+    /// Go on with the run in this folder
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "activations", "out", "arch", "d_sae", "k", "target_l0", "l1",
+        "widths", "batch", "lr", "steps", "tokens", "warmup", "dead_after", "checkpoint_every", "key", "flatten"])]
+    pub resume: Option<PathBuf>,
+}
+
+/// Measure a dictionary on activations
+///
+/// The best reconstruction is often not the best dictionary: with --truth it is held against directions that are known.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  superlens eval --sae runs/mlp3/sae --activations held_out.npy
+  superlens eval --sae runs/toy/sae --activations toy.npy --truth directions.npy --json")]
+pub struct Eval {
+    /// The dictionary: a folder in the layout of SAELens, or a run folder
+    #[arg(long, value_name = "DIR")]
+    pub sae: PathBuf,
+    /// The activation matrix: .npy, .npz or .safetensors
+    #[arg(long, value_name = "FILE")]
+    pub activations: PathBuf,
+    /// Which array of an .npz or .safetensors file to read
+    #[arg(long, value_name = "NAME")]
+    pub key: Option<String>,
+    /// Read an array of more than two dimensions: all axes but the last become rows
+    #[arg(long)]
+    pub flatten: bool,
+    /// True directions, one a row
+    #[arg(long, value_name = "FILE")]
+    pub truth: Option<PathBuf>,
+    /// True activations, rows x directions
+    #[arg(long, value_name = "FILE", requires = "truth")]
+    pub truth_acts: Option<PathBuf>,
+}
+
+/// Examples, and a line on every architecture.
+fn arches() -> String {
+    let mut help = String::from(
+        "Examples:
+  superlens train --activations mlp3.npy --arch batch_topk --d-sae 4608 --k 32 --out runs/mlp3
+  superlens train --activations mlp3.npy --d-sae 4608 --k 32 --batch 2048 --lr 3e-4 --steps 40 --out runs/short --json
+  superlens train --resume runs/mlp3
+
+--json prints {arch, steps, tokens, seconds, tokens_per_s, peak_anon_mb, fvu, l0, dead_fraction}; seconds and tokens_per_s are over
+the training steps after the first two.
+
+Architectures:
+",
+    );
+    let widest = ARCHES.iter().map(|arch| arch.id.len()).max().unwrap_or(0);
+    ARCHES.iter().for_each(|arch| help.push_str(&format!("  {:widest$}  {}\n", arch.id, arch.about)));
+    help
+}
+
+/// Convert a sparse autoencoder between the formats of the field
+///
+/// SRC is a folder or a file of a format below, which is told by what lies there. DST is a new folder. Before it is put in
+/// place, it is read back, and both autoencoders must give the same latents and reconstructions of random inputs. What the
+/// other format can't express is refused: no threshold, norm or activation is dropped.
+#[derive(Args, Debug)]
+#[command(after_help = formats())]
+pub struct Convert {
+    /// The autoencoder
+    #[arg(required_unless_present = "list")]
+    pub src: Option<PathBuf>,
+    /// Folder to write
+    #[arg(required_unless_present = "list")]
+    pub dst: Option<PathBuf>,
+    /// Format to write
+    #[arg(long, value_name = "FORMAT", required_unless_present = "list")]
+    pub to: Option<String>,
+    /// Format of SRC, where its files don't tell
+    #[arg(long, value_name = "FORMAT")]
+    pub from: Option<String>,
+    /// Which of several autoencoders in SRC: the path below it, such as layers.3.mlp
+    #[arg(long, value_name = "NAME")]
+    pub key: Option<String>,
+    /// What inputs are multiplied by before they are encoded, for files that say that they are but not by how much
+    #[arg(long, value_name = "FACTOR")]
+    pub input_scale: Option<f64>,
+    /// Whether a Gemma Scope file is one of embeddings, where the name of its folder does not tell
+    #[arg(long, value_name = "BOOL")]
+    pub embedding: Option<bool>,
+    /// Name of the model to write beside the weights
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// Name of the hook to write beside the weights, such as blocks.3.hook_resid_post
+    #[arg(long, value_name = "NAME")]
+    pub hook: Option<String>,
+    /// List the formats, and what is read and written
+    #[arg(long)]
+    pub list: bool,
+}
+
+/// Examples, and a line on every format.
+fn formats() -> String {
+    let mut help = String::from(
+        "Examples:
+  superlens convert downloads/ae saelens-folder --to saelens
+  superlens convert run/trainer_0/ae.pt sae --to sparsify --from dictionary_learning
+  superlens convert sparsify-run sae --key layers.3 --to saelens
+  superlens convert --list
+
+Formats (r read, w written):
+",
+    );
+    let widest = FORMATS.iter().map(|format| format.id.len()).max().unwrap_or(0);
+    for format in FORMATS {
+        let ways = if format.writes() { "rw" } else { "r " };
+        help.push_str(&format!("  {:widest$}  {ways}  {}\n", format.id, format.about));
+    }
+    help
+}
