@@ -55,7 +55,7 @@ pub fn run(args: &Train, global: Global) -> Result<(), Failure> {
             check_hash(&plan, &loaded)?;
             let (rows, dims) = loaded.mat.shape();
             let plan = Plan { sha256: Some(loaded.sha256.clone()), ..plan }.resolve(rows, dims)?;
-            check_arch(&plan.arch)?;
+            check_arch(&plan)?;
             let out = args.out.as_deref().unwrap_or(Path::new("."));
             let folder = Folder::create(out, &plan)?;
             (plan, loaded, folder)
@@ -106,12 +106,16 @@ fn check_hash(plan: &Plan, loaded: &Loaded) -> Result<(), Failure> {
     }
 }
 
-fn check_arch(arch: &str) -> Result<(), Failure> {
-    if find(arch).is_some() {
+/// Before anything is written: is there such an architecture, and do its settings make sense?
+fn check_arch(plan: &Plan) -> Result<(), Failure> {
+    if let Some(entry) = train::find(&plan.arch) {
+        return plan.recipe().check((entry.build)(&plan.options()).as_ref()).map_err(Failure::input);
+    }
+    if find(&plan.arch).is_some() {
         return Ok(());
     }
     let known: Vec<&str> = superlens::sae::ARCHES.iter().map(|a| a.id).collect();
-    Err(Failure::Input(format!("--arch: expected one of {}, found `{arch}`", known.join(", "))))
+    Err(Failure::Input(format!("--arch: expected one of {}, found `{}`", known.join(", "), plan.arch)))
 }
 
 /// Trains, from the last checkpoint if there is one.

@@ -85,7 +85,9 @@ impl Plan {
             },
         };
         if let Some(file) = &args.activations {
-            (plan.activations, plan.sha256) = (file.display().to_string(), None);
+            // Whole, so that a run can be gone on with from anywhere; what isn't there is told of when it is read.
+            let whole = std::fs::canonicalize(file).unwrap_or_else(|_| file.clone());
+            (plan.activations, plan.sha256) = (whole.display().to_string(), None);
         }
         fn over<T: Clone>(plan: &mut Option<T>, flag: &Option<T>) {
             if flag.is_some() {

@@ -65,9 +65,14 @@ impl Recipe {
         Recipe { d_sae, steps, batch, lr, warmup, decay: 0.2, aux: 1.0 / 32.0, dead_after: 10_000_000, clip_norm: 1.0 }
     }
 
-    fn check(&self) -> Result<(), FitError> {
+    /// Whether these settings and those of `objective` make sense.
+    ///
+    /// # Errors
+    /// [`FitError::Setting`] or [`FitError::Real`].
+    pub fn check(&self, objective: &dyn Objective) -> Result<(), FitError> {
         check_setting("d_sae", self.d_sae, 1, MAX_LATENTS)?;
-        check_setting("batch", self.batch, 1, 1 << 24)
+        check_setting("batch", self.batch, 1, 1 << 24)?;
+        objective.check(self.d_sae)
     }
 
     /// What the peak rate is multiplied by at `step`.
@@ -117,8 +122,7 @@ impl<'a> Trainer<'a> {
     /// Activations that are empty or not finite, and settings that make no sense.
     pub fn new(recipe: Recipe, objective: Box<dyn Objective>, x: &'a Mat, rng: &Rng) -> Result<Self, FitError> {
         check_input(x)?;
-        recipe.check()?;
-        objective.check(recipe.d_sae)?;
+        recipe.check(objective.as_ref())?;
         let input = InputScale::of(x)?;
         let mut batches = Batches::new(x.rows(), recipe.batch, rng);
         let first = input.rows(x, &batches.rows_of(0));

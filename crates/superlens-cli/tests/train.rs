@@ -1,0 +1,161 @@
+//! `superlens train` and `eval` through the real binary.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+/// Sparse sums of a few directions, `[rows, 12]`, as .npy.
+fn activations(file: &Path, rows: usize) {
+    let mut state = 7u64;
+    let mut uniform = || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 40) as f32 / (1u64 << 24) as f32
+    };
+    let directions: Vec<f32> = (0..20 * 12).map(|_| uniform() - 0.5).collect();
+    let mut data = Vec::new();
+    for _ in 0..rows {
+        let on: Vec<f32> = (0..20).map(|_| if uniform() < 0.15 { 0.5 + uniform() } else { 0.0 }).collect();
+        for c in 0..12 {
+            let v: f32 = on.iter().enumerate().map(|(j, s)| s * directions[j * 12 + c]).sum();
+            data.extend_from_slice(&v.to_le_bytes());
+        }
+    }
+    let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, 12), }}");
+    let header = format!("{header:<117}\n");
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend_from_slice(&(header.len() as u16).to_le_bytes());
+    bytes.extend_from_slice(header.as_bytes());
+    bytes.extend_from_slice(&data);
+    fs::write(file, bytes).unwrap();
+}
+
+fn superlens(folder: &Path, words: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_superlens"));
+    command.args(words.split_whitespace()).arg("--quiet").current_dir(folder);
+    command
+}
+
+fn json(output: &Output) -> serde_json::Value {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+const TRAIN: &str = "train --activations x.npy --arch batch_topk --d-sae 600 --k 4 --batch 128 --lr 1e-3";
+
+#[test]
+fn every_architecture_trains_and_is_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    activations(&folder.path().join("x.npy"), 600);
+    for arch in ["topk", "batch_topk", "matryoshka", "relu", "p_anneal", "jumprelu", "gated", "pca", "random"] {
+        let words = format!(
+            "train --activations x.npy --arch {arch} --d-sae 24 --k 4 --target-l0 4 --batch 128 --steps 40 --out {arch} --json"
+        );
+        let told = json(&superlens(folder.path(), &words).output().unwrap());
+        for key in ["arch", "steps", "tokens", "seconds", "tokens_per_s", "peak_anon_mb", "fvu", "l0", "dead_fraction"]
+        {
+            assert!(!told[key].is_null() || (key == "peak_anon_mb" && !cfg!(target_os = "linux")), "{arch}: {key}");
+        }
+        if ["pca", "random"].contains(&arch) {
+            continue;
+        }
+        let words = format!("eval --sae {arch} --activations x.npy --truth x.npy --json");
+        let measured = json(&superlens(folder.path(), &words).output().unwrap());
+        for key in [
+            "fvu",
+            "l0",
+            "mse",
+            "explained_variance_legacy",
+            "cossim",
+            "gamma",
+            "dead_fraction",
+            "mmcs",
+            "mcc",
+            "uniqueness",
+        ] {
+            assert!(measured[key].is_number(), "{arch}: {key}: {measured}");
+        }
+        let (a, b) = (told["fvu"].as_f64().unwrap(), measured["fvu"].as_f64().unwrap());
+        assert!((a / b - 1.0).abs() < 1e-4, "{arch}: {a} while training, {b} read back");
+    }
+}
+
+fn killed(mut child: Child, after: Duration) {
+    sleep(after);
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// Whatever moment a run is killed at, the rest gives the same bytes.
+#[test]
+fn a_killed_run_goes_on_with_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    activations(&folder.path().join("x.npy"), 900);
+    let words = |out: &str| format!("{TRAIN} --steps 300 --checkpoint-every 10 --out {out}");
+    assert!(superlens(folder.path(), &words("whole")).status().unwrap().success());
+    let weights = |out: &str| fs::read(folder.path().join(out).join("sae/sae_weights.safetensors")).unwrap();
+    let whole = weights("whole");
+    let quiet = |command: &mut Command| command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    killed(quiet(&mut superlens(folder.path(), &words("cut"))), Duration::from_millis(400));
+    for turn in 0..4u64 {
+        let resume = quiet(&mut superlens(folder.path(), "train --resume cut"));
+        killed(resume, Duration::from_millis(90 + 70 * turn));
+    }
+    let last = superlens(folder.path(), "train --resume cut").output().unwrap();
+    assert!(last.status.success(), "{}", String::from_utf8_lossy(&last.stderr));
+    assert_eq!(whole, weights("cut"));
+    let lines = |out: &str| fs::read_to_string(folder.path().join(out).join("metrics.jsonl")).unwrap();
+    assert_eq!(lines("whole"), lines("cut"));
+    // A finished run has nothing left to do, and a broken checkpoint gives way to the one before it.
+    let checkpoints = folder.path().join("cut/checkpoints");
+    let mut files: Vec<_> = fs::read_dir(&checkpoints).unwrap().map(|e| e.unwrap().path()).collect();
+    files.sort();
+    assert_eq!(files.len(), 2);
+    let bytes = fs::read(&files[1]).unwrap();
+    fs::write(&files[1], &bytes[..bytes.len() / 2]).unwrap();
+    let again = superlens(folder.path(), "train --resume cut").output().unwrap();
+    assert!(again.status.success() && String::from_utf8_lossy(&again.stderr).contains("warning"));
+    assert_eq!(whole, weights("cut"));
+}
+
+#[test]
+fn the_number_of_threads_changes_no_byte() {
+    let folder = tempfile::tempdir().unwrap();
+    activations(&folder.path().join("x.npy"), 500);
+    let weights = |threads: u32| {
+        let words = format!("{TRAIN} --steps 30 --threads {threads} --out run{threads}");
+        assert!(superlens(folder.path(), &words).status().unwrap().success());
+        fs::read(folder.path().join(format!("run{threads}/sae/sae_weights.safetensors"))).unwrap()
+    };
+    assert_eq!(weights(1), weights(3));
+}
+
+#[test]
+fn what_is_wrong_is_told_in_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    activations(&folder.path().join("x.npy"), 200);
+    activations(&folder.path().join("y.npy"), 210);
+    let usual = "train --activations x.npy --d-sae 24 --k 4 --batch 64 --steps 6";
+    assert!(superlens(folder.path(), &format!("{usual} --out run")).status().unwrap().success());
+    for (words, says) in [
+        (format!("{usual} --out run"), "not empty"),
+        (format!("{usual} --arch topkk --out a"), "one of"),
+        ("train --activations x.npy --d-sae 24 --k 25 --steps 5 --out b".into(), "k = 25"),
+        ("train --activations x.npy --d-sae 0 --out c".into(), "found 0"),
+        ("train --activations x.npy --steps 0 --out d".into(), "--steps"),
+        ("train --activations x.npy --lr NaN --out e".into(), "--lr"),
+        ("train --activations none.npy --out f".into(), "no such file"),
+        ("train --resume nothing".into(), "config.toml"),
+        ("eval --sae run --activations none.npy".into(), "no such file"),
+        ("eval --sae nothing --activations x.npy".into(), "nothing"),
+    ] {
+        let output = superlens(folder.path(), &words).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && told.contains(says) && told.lines().count() == 1, "{words}: {told}");
+    }
+    // Other activations than the run began with.
+    fs::copy(folder.path().join("y.npy"), folder.path().join("x.npy")).unwrap();
+    let output = superlens(folder.path(), "train --resume run").output().unwrap();
+    assert!(output.status.code() == Some(2) && String::from_utf8_lossy(&output.stderr).contains("sha256"));
+}
