@@ -81,6 +81,8 @@ impl Folder {
 
     /// Writes the state and what was measured so far, then removes what is too old.
     pub fn checkpoint(&self, state: &State) -> Result<(), Failure> {
+        // Lines beyond the last state are forgotten; missing ones could not be made again.
+        self.write("metrics.jsonl", self.metrics.as_bytes())?;
         let file = self.path.join("checkpoints").join(format!("step-{:010}.safetensors", state.step));
         state.write(&file, &self.identity).map_err(|error| match error {
             StateError::Io { .. } => Failure::Other(anyhow::Error::msg(format!(
@@ -89,7 +91,6 @@ impl Folder {
             ))),
             StateError::Broken { .. } => Failure::Other(anyhow::Error::msg(error)),
         })?;
-        self.write("metrics.jsonl", self.metrics.as_bytes())?;
         let all = self.checkpoints();
         for old in &all[..all.len().saturating_sub(KEPT)] {
             // One too many does no harm.
