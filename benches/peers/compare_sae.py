@@ -105,7 +105,7 @@ def main():
         for arch in args.arches.split(","):
             libs = [lib for lib in ARCHES[arch][1] if not args.libs or lib in args.libs.split(",")]
             told = ours(args, arch, args.fvu_steps, args.fvu_lr, True)["held_out"]
-            peers = {lib: peer(args, lib, arch, args.fvu_steps - 2, args.fvu_lr, True).get("fvu") for lib in libs}
+            peers = {lib: peer(args, lib, arch, args.fvu_steps - 2, args.fvu_lr, True).get("fvu_eval") for lib in libs}
             lines.append(f"| {arch} | {told:.4f} | {', '.join(f'{k} {v:.4f}' if v is not None else k for k, v in peers.items())} |")
     text = "\n".join(lines) + "\n"
     print(text)

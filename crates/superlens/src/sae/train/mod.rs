@@ -116,7 +116,8 @@ pub struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    /// From fresh weights: unit decoder rows at random, the encoder their transpose, `b_dec` the geometric median of the first batch.
+    /// From fresh weights: unit decoder rows at random, the encoder their transpose times one factor, with which the first batch is rebuilt
+    /// best (many latents that are alike would overshoot by far), `b_dec` the geometric median of that batch.
     ///
     /// # Errors
     /// Activations that are empty or not finite, and settings that make no sense.
@@ -138,9 +139,15 @@ impl<'a> Trainer<'a> {
             blocks.push((name.to_string(), Mat::from_vec(1, recipe.d_sae, vec![start; recipe.d_sae])));
         }
         let mut params = Params { blocks };
-        let centred = Forward::new(&params, first).centred;
-        let (w, b) = (params.get("w_enc").clone(), params.get("b_enc").clone());
-        objective.start(Product { x: &centred, w: &w, b: b.data() }, &mut params);
+        let pass = Forward::new(&params, first);
+        let start = |params: &mut Params| {
+            let (w, b) = (params.get("w_enc").clone(), params.get("b_enc").clone());
+            objective.start(Product { x: &pass.centred, w: &w, b: b.data() }, params);
+        };
+        start(&mut params);
+        let scale = starting_scale(objective.as_ref(), &params, &pass.centred);
+        params.get_mut("w_enc").data_mut().iter_mut().for_each(|w| *w *= scale);
+        start(&mut params);
         let state = State::new(params);
         Ok(Self::with_state(recipe, objective, x, input, batches, state))
     }
@@ -302,6 +309,16 @@ impl<'a> Trainer<'a> {
         let least = product.largest_of_all(total as usize).values().iter().copied().fold(f32::INFINITY, f32::min);
         if least.is_finite() { f64::from(least.next_down()) } else { 0.0 }
     }
+}
+
+/// The factor of all latents at which they rebuild `centred` best; 1 where they don't at all.
+fn starting_scale(objective: &dyn Objective, params: &Params, centred: &Mat) -> f32 {
+    let (w, b) = (params.get("w_enc"), params.get("b_enc"));
+    let z = objective.keep(Product { x: centred, w, b: b.data() }, params);
+    let recon = backward::rebuild(&z.with_values(objective.activate(&z, params)), params.get("w_dec"));
+    let sum = |a: &Mat, b: &Mat| a.data().iter().zip(b.data()).map(|(a, b)| f64::from(a * b)).sum::<f64>();
+    let scale = sum(&recon, centred) / sum(&recon, &recon);
+    if scale > 0.0 && scale.is_finite() { scale.clamp(1e-3, 1e3) as f32 } else { 1.0 }
 }
 
 /// Rows on which a threshold is checked, and by how much the number of active latents may be off.
