@@ -76,7 +76,7 @@ fn latents_that_are_negative_everywhere_come_back_to_life() {
         let recipe = Recipe { lr: 2e-2, aux, dead_after: 1000, ..Recipe::new(24, 1500, 128) };
         let mut trainer = trainer("topk", &Options { k: 3, ..Options::default() }, recipe, &x, &rng);
         let b_enc = trainer.state.params.get_mut("b_enc").data_mut();
-        b_enc.iter_mut().step_by(2).for_each(|b| *b = -20.0);
+        b_enc.iter_mut().step_by(2).for_each(|b| *b = -10.0);
         while !trainer.done() {
             trainer.step().unwrap();
         }
