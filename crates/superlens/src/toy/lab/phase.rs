@@ -355,7 +355,7 @@ mod tests {
             let (loss, label) = losses.min_by(|a, b| a.0.total_cmp(&b.0)).unwrap();
             let want = theory(n, p, r, false);
             assert_eq!(label, want.1, "n {n}, p {p}, r {r}");
-            assert!((loss / want.0 - 1.0).abs() < 5e-3, "n {n}, p {p}, r {r}: {loss} for {}", want.0);
+            assert!((loss / want.0 - 1.0).abs() < 1e-9, "n {n}, p {p}, r {r}: {loss} for {}", want.0);
         }
     }
 }
