@@ -15,13 +15,15 @@ pub const TOY: Toy = Toy {
     source: "Hänni, Mendel, Vaintrob and Chan 2024, Mathematical Models of Computation in Superposition (arXiv 2408.05451), moments \
              derived; trained: Newgas 2025 (arXiv 2507.09816)",
     settings: SETTINGS,
-    keys: "With circuit=random each instance has loss (share of read-outs on the wrong side of one half), errors (how many), ands (how many \
+    keys: &[
+        "With circuit=random each instance has loss (share of read-outs on the wrong side of one half), errors (how many), ands (how many \
            there are), mean_none, mean_one, mean_both and std_none, std_one, std_both of the read-out by how many of its two inputs are \
            on, the same with theory_ in front (std only for one), off_none, off_one and off_both (measured less theory), std_ratio \
            (measured over theory, one on) and empty_pairs (pairs without a common neuron, left out). With circuit=trained it has loss \
            (mean over rows and outputs), relative (loss over the mean variance of an AND: 1 for a network that always says the mean), \
            dense (share of a neuron's weights that are at least a quarter of its largest), binary (share of the variance of a neuron's \
-           weights that two sizes explain; 0.64 for normal ones), ands, represented, truth, polysemantic_neurons and restart_losses.",
+           weights that two sizes explain; 0.64 for normal ones), ands, represented, truth, polysemantic_neurons and restart_losses, W1 (a row a neuron) and b.",
+    ],
     model: Some(model),
     run,
 };
@@ -128,6 +130,9 @@ fn trained(s: &Settings) -> Result<TrainedAnd, SettingError> {
 fn run_trained(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
     let model = trained(s)?;
     let starts = restarts(s, "restarts", lab.instances)?;
+    let (inputs, outputs) = (model.inputs, model.layer().n_outputs());
+    let parameters = model.neurons * (inputs + outputs + 1);
+    tied::fits(s, &["inputs", "neurons", "restarts"], starts * lab.instances, parameters)?;
     let start = Instant::now();
     let made = hidden_layer::train(lab, lab.instances, starts, |_| model.clone())?;
     let steps = model.training.steps * (lab.instances * starts) as u64;

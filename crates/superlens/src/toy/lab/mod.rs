@@ -35,11 +35,12 @@ mod sparsification;
 mod stuck;
 mod tied;
 
-use super::ToyModel;
+use super::{Made, ToyModel, make};
 use rayon::prelude::*;
 use serde_json::{Map, Value};
 use std::ops::ControlFlow;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 use superlens_tensor::Rng;
 
@@ -87,7 +88,7 @@ pub struct Toy {
     pub source: &'static str,
     pub settings: &'static [Setting],
     /// What its JSON holds beyond the keys that all toys share, for `--help`.
-    pub keys: &'static str,
+    pub keys: &'static [&'static str],
     /// The model whose layer can be read and diagnosed, made with these settings; `None` where there is no single one.
     pub model: Option<ModelOf>,
     pub run: fn(&Settings, &Lab) -> Result<Outcome, ToyError>,
@@ -106,6 +107,33 @@ impl Toy {
             let names: Vec<&str> = TOYS.iter().map(|toy| toy.name).collect();
             SettingError::new(format!("there is no toy called {name:?}; there are {}", names.join(", ")))
         })
+    }
+
+    /// Runs it. Settings that were given and that this run has no use for are refused before it begins its work: toys read all
+    /// their settings before they first call the watcher.
+    ///
+    /// # Errors
+    /// A setting that can't be, one that is not used, a training that diverged; or the watcher broke.
+    pub fn work(&self, s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
+        let unused = OnceLock::new();
+        let watch = |share: f64, stage: &str| match unused.get_or_init(|| s.unused()) {
+            Ok(()) => (lab.watch)(share, stage),
+            Err(_) => ControlFlow::Break(()),
+        };
+        let result = (self.run)(s, &Lab { instances: lab.instances, rng: lab.rng.clone(), watch: &watch });
+        match (unused.get(), result) {
+            (Some(Err(e)), _) => Err(e.clone().into()),
+            (None, Ok(outcome)) => Ok(s.unused().map(|()| outcome)?),
+            (_, Err(ToyError::Diverged { instance })) => {
+                let (i, of) = (instance + 1, lab.instances);
+                let settings = s.of_instance(instance.min(of - 1), of);
+                Err(SettingError::new(format!(
+                    "training diverged in instance {i} of {of} ({settings}): its weights ran beyond all numbers; lower lr"
+                ))
+                .into())
+            }
+            (_, result) => result,
+        }
     }
 
     /// Settings that make it quick, for tests and benches.
@@ -140,17 +168,17 @@ pub struct Lab<'a> {
 impl Lab<'_> {
     /// Makes `count` things side by side, each a task for the thread pool: thing `i` from `rng.fork_index(i)` alone, so that
     /// threads change no byte. `make` says what share of its own work is done as often as it likes, and ends without an answer
-    /// where it is told to break. Costly things should come first.
+    /// where it is told to break, or where its training diverges. Costly things should come first.
     ///
     /// # Errors
-    /// [`ToyError::Stopped`] if the watcher broke.
+    /// [`ToyError::Stopped`] if the watcher broke; else [`ToyError::Diverged`] if a thing could not be made.
     pub fn side_by_side<T: Send>(
         &self,
         count: usize,
         stage: &str,
         make: impl Fn(usize, &Rng, &mut dyn FnMut(f64) -> ControlFlow<()>) -> Option<T> + Sync,
     ) -> Result<Vec<T>, ToyError> {
-        let done = Mutex::new(0.0f64);
+        let (done, stopped) = (Mutex::new(0.0f64), AtomicBool::new(false));
         let one = |i: usize| {
             let mut mine = 0.0;
             let mut tell = |share: f64| {
@@ -160,15 +188,29 @@ impl Lab<'_> {
                     *done / count as f64
                 };
                 mine = share;
-                (self.watch)(all.clamp(0.0, 1.0), stage)
+                let go = (self.watch)(all.clamp(0.0, 1.0), stage);
+                stopped.fetch_or(go.is_break(), Ordering::Relaxed);
+                go
             };
             tell(0.0).is_continue().then_some(())?;
             let made = make(i, &self.rng.fork_index(i as u64), &mut tell)?;
             tell(1.0).is_continue().then_some(made)
         };
         let all: Vec<Option<T>> = (0..count).into_par_iter().with_max_len(1).map(one).collect();
-        all.into_iter().collect::<Option<_>>().ok_or(ToyError::Stopped)
+        // Several things may belong to one instance, one after the other.
+        let instance = |k: usize| k / (count / self.instances.max(1)).max(1);
+        let missing = all.iter().position(Option::is_none).map(instance);
+        match missing {
+            Some(_) if stopped.into_inner() => Err(ToyError::Stopped),
+            Some(instance) => Err(ToyError::Diverged { instance }),
+            None => Ok(all.into_iter().flatten().collect()),
+        }
     }
+}
+
+/// The weights of `model`, for [`Lab::side_by_side`]: none where the training was told to break, or diverged.
+fn made(model: &dyn ToyModel, rng: &Rng, tell: &mut dyn FnMut(f64) -> ControlFlow<()>) -> Option<Made> {
+    make(model, rng, tell).filter(|made| !made.diverged())
 }
 
 /// Why there is no outcome.
@@ -178,6 +220,9 @@ pub enum ToyError {
     Setting(#[from] SettingError),
     #[error("stopped before the models were trained")]
     Stopped,
+    /// From every start of this instance.
+    #[error("training diverged in instance {instance}")]
+    Diverged { instance: usize },
 }
 
 /// What came of a toy.
@@ -317,7 +362,6 @@ pub struct Series {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::toy::make;
 
     /// What a model says of itself fits what it gives.
     #[test]
@@ -360,12 +404,116 @@ mod tests {
             let settings = Settings::parse(toy.name, toy.settings, &toy.small()).unwrap();
             let watch = |_: f64, _: &str| ControlFlow::Continue(());
             let lab = Lab { instances: 3, rng: Rng::new(0), watch: &watch };
-            let outcome = (toy.run)(&settings, &lab).unwrap();
+            let outcome = toy.work(&settings, &lab).unwrap();
             assert!(!outcome.instances.is_empty(), "{}", toy.name);
             let columns = outcome.table[0].len();
             assert!(outcome.table.len() > 1 && outcome.table.iter().all(|row| row.len() == columns));
             assert!(!outcome.says.is_empty() && outcome.instances.iter().all(|i| i.contains_key("loss")));
         }
+    }
+
+    const GO: &(dyn Fn(f64, &str) -> ControlFlow<()> + Sync) = &|_, _| ControlFlow::Continue(());
+
+    fn work(name: &str, pairs: &[&str], instances: usize) -> Result<Outcome, ToyError> {
+        let toy = Toy::find(name).unwrap();
+        let pairs: Vec<String> = pairs.iter().map(|p| p.to_string()).collect();
+        let settings = Settings::parse(toy.name, toy.settings, &pairs).unwrap();
+        toy.work(&settings, &Lab { instances, rng: Rng::new(0), watch: GO })
+    }
+
+    /// Weights that are no numbers used to give a finite loss.
+    #[test]
+    fn trainings_that_diverge_are_errors_that_name_their_instance() {
+        let error = |name: &str, pairs: &[&str]| work(name, pairs, 2).unwrap_err().to_string();
+        let got = error("relu_output", &["lr=1000", "optimiser=sgd", "steps=300", "density=0.5,0.9"]);
+        let want = "training diverged in instance 1 of 2 (density=0.5, lr=1000, optimiser=sgd, steps=300): its weights ran beyond \
+                    all numbers; lower lr";
+        assert_eq!(got, want);
+        let sgd = ["optimiser=sgd", "lr=100", "steps=200"];
+        for (name, more) in [
+            ("incidental", &["n_features=8", "d_hidden=16"][..]),
+            ("stuck", &["starts=2", "batch=64"]),
+            ("abs_value", &["restarts=2", "batch=64"]),
+            ("skip_trigram", &[]),
+        ] {
+            let got = error(name, &[&sgd[..], more].concat());
+            assert!(got.starts_with("training diverged in instance 1 of 2 ("), "{name}: {got}");
+        }
+    }
+
+    /// Each setting of each toy, given by itself as its default: read before the work begins, or refused by name.
+    #[test]
+    fn settings_are_read_before_the_work_begins_or_refused() {
+        let mut refused = Vec::new();
+        for toy in TOYS {
+            for setting in toy.settings {
+                let pair = [format!("{}={}", setting.key, setting.default)];
+                let settings = Settings::parse(toy.name, toy.settings, &pair).unwrap();
+                let stop = |_: f64, _: &str| ControlFlow::Break(());
+                match toy.work(&settings, &Lab { instances: 1, rng: Rng::new(0), watch: &stop }) {
+                    Err(ToyError::Stopped) => {}
+                    Err(e) => refused.push(format!("{}: {e}", toy.name)),
+                    Ok(_) => {}
+                }
+            }
+        }
+        let random =
+            |key: &str, value: &str| format!("boolean_and: --set {key}={value}: {key} is not used with circuit=random");
+        let mut want = vec![
+            random("steps", "6000"),
+            random("batch", "1024"),
+            random("optimiser", "adamw"),
+            random("lr", "3e-3"),
+            random("weight_decay", "0"),
+            random("schedule", "cosine"),
+            random("restarts", "1"),
+        ];
+        want.push("correlated: --set kinds=7: kinds is not used with relation=together".into());
+        assert_eq!(refused, want);
+    }
+
+    /// What `--help` says of the JSON, held against the JSON.
+    #[test]
+    fn every_key_is_told() {
+        let variants = [
+            ("boolean_and", &["circuit=trained", "inputs=5", "neurons=8", "steps=20", "batch=64"][..]),
+            ("correlated", &["relation=kinds"]),
+            ("correlated", &["relation=apart", "steps=20"]),
+            ("relu_output", &["n_features=4", "groups=correlated:2", "steps=20"]),
+            ("phase", &["cells=3", "starts=2", "check=2", "steps=20"]),
+        ];
+        let runs = TOYS.iter().map(|toy| (toy.name, toy.small())).chain(
+            variants.iter().map(|(name, pairs)| (*name, pairs.iter().map(|p| p.to_string()).collect::<Vec<_>>())),
+        );
+        for (name, pairs) in runs {
+            let outcome = work(name, &pairs.iter().map(String::as_str).collect::<Vec<_>>(), 2).unwrap();
+            let text = Toy::find(name).unwrap().keys.join(" ");
+            let words: Vec<&str> = text.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+            // `mixed_ in front` tells a key in two words.
+            let told = |key: &str| {
+                let after =
+                    |front: &&str| front.ends_with('_') && key.strip_prefix(*front).is_some_and(|k| words.contains(&k));
+                ["seed", "loss"].contains(&key) || words.contains(&key) || words.iter().any(|w| after(&w))
+            };
+            let keys = outcome.instances.iter().chain([&outcome.keys]).flat_map(|map| map.keys());
+            let mut untold: Vec<&String> = keys.filter(|key| !told(key)).collect();
+            untold.dedup();
+            assert!(untold.is_empty(), "{name} {pairs:?}: {untold:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_that_do_not_fit_together_are_refused() {
+        let error = |name: &str, pairs: &[&str], n| work(name, pairs, n).unwrap_err().to_string();
+        let got = error("relu_output", &["n_features=20000", "d_hidden=5000", "importance=1"], 10);
+        assert!(
+            got.starts_with(
+                "--set n_features=20000, d_hidden=5000, restarts=1: 10 models of 100020000 parameters take 16 GB"
+            ),
+            "{got}"
+        );
+        assert!(error("incidental", &["n_features=2048", "d_hidden=16384"], 100).contains("at most 8 GB"));
+        assert!(error("stuck", &["n_inputs=64", "d_hidden=5000", "starts=1000"], 1).contains("at most 8 GB"));
     }
 
     #[test]

@@ -13,7 +13,8 @@ pub const TOY: Toy = Toy {
     about: "x·y from ReLUs of x ± y: each neuron answers to both inputs because the computation mixes them",
     source: "x·y = ((x + y)² − (x − y)²) / 4, with a·ReLU(|x ± y| − t) for the squares; x, y standard normal",
     settings: SETTINGS,
-    keys: "Each instance has loss (mean squared error on a million fresh samples; the variance of x·y is 1), restart_losses (on the \
+    keys: &[
+        "Each instance has loss (mean squared error on a million fresh samples; the variance of x·y is 1), restart_losses (on the \
            grid), median_restart, missed (share of the restarts more than a tenth worse than the best), angle (largest angle in degrees \
            between a neuron and its nearest diagonal), signs_right (+ along x + y, − along x − y), thresholds (of |x ± y|), \
            threshold_off (largest share by which one differs from their mean), contrast_mixes (smaller over larger of each neuron's \
@@ -22,6 +23,7 @@ pub const TOY: Toy = Toy {
            the closed forms of a·ReLU(|x ± y| − t): seed_formula (t = a = 1), seed_factor and seed_best (t = 1), best_threshold, \
            best_factor and symmetric_best; and of the seed formula on [−2, 2]²: corner_error (the largest error), uniform_error (mean squared) and \
            uniform_r2.",
+    ],
     model: Some(model),
     run,
 };

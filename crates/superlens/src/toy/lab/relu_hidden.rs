@@ -14,8 +14,7 @@ pub const TOY: Toy = Toy {
     about: "neurons with a ReLU of their own: h = ReLU(Wx), x' = ReLU(Wᵀh + b), a privileged basis",
     source: "Elhage et al. 2022, Toy Models of Superposition (arXiv 2209.10652), the privileged basis",
     settings: SETTINGS,
-    keys: "W is the paper's, d_hidden rows of n_features numbers. Each instance also has monosemantic_neurons, \
-           polysemantic_neurons, truth, norms, restart_losses and history (step, loss).",
+    keys: &[tied::KEYS, "Also monosemantic_neurons and polysemantic_neurons."],
     model: Some(model),
     run,
 };
