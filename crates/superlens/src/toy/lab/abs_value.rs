@@ -151,9 +151,11 @@ fn describe(models: &[AbsValue], learned: &[Learned], outcome: &mut Outcome) {
     }
     let (n, m) = (models[0].density.len(), models[0].d_hidden);
     outcome.says.push(format!(
-        "{n} inputs, {m} neurons. |x| = ReLU(x) + ReLU(−x): with {} neurons there is a network without loss in which each has half an \
+        "{}, {}. |x| = ReLU(x) + ReLU(−x): with {} neurons there is a network without loss in which each has half an \
          input to itself. With fewer, neurons are monosemantic while inputs are dense and are shared when they are sparse. A motif is a \
          neuron that reads one input strongly and writes it weakly, another the other way round, with an inhibitor for the damage.",
+        tied::many(n, "input"),
+        tied::many(m, "neuron"),
         2 * n
     ));
     outcome.pictures.extend(neurons(models, learned));

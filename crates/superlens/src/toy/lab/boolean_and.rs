@@ -88,10 +88,10 @@ fn run_random(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
         })));
     }
     outcome.says.push(format!(
-        "{ands} ANDs of {} inputs from {} neurons. The read-out of a pair is the mean of the neurons that see both; with {} inputs \
+        "{ands} ANDs of {} inputs from {}. The read-out of a pair is the mean of the neurons that see both; with {} inputs \
          on, theory expects the row above. Errors are read-outs on the wrong side of one half.{}",
         c.inputs,
-        c.neurons,
+        tied::many(c.neurons, "neuron"),
         s.text("active"),
         if matches!(c.law, Law::Fixed(_)) { "" } else { " The theory holds for a fixed number of inputs; here it varies." }
     ));
@@ -161,9 +161,10 @@ fn run_trained(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
         }
     }
     outcome.says.push(format!(
-        "{ands} ANDs of {} inputs trained into {} neurons; 1 is the loss of a network that always says the mean. The construction has a \
+        "{ands} ANDs of {} inputs trained into {}; 1 is the loss of a network that always says the mean. The construction has a \
          neuron see few inputs; what training finds is dense: each neuron reads nearly all inputs, with weights of two sizes.",
-        model.inputs, model.neurons
+        model.inputs,
+        tied::many(model.neurons, "neuron")
     ));
     outcome.pictures.push(Picture::Heat(Heat {
         name: "weights",

@@ -203,7 +203,7 @@ fn sparsification(models: &[Incidental], grown: &[Grown]) -> Picture {
         }
     }
     let line = |&i: &usize| Series {
-        name: format!("{} neurons", models[i].d_hidden),
+        name: tied::many(models[i].d_hidden, "neuron"),
         points: grown[i].history.iter().map(|(step, v)| (*step as f64, *v)).collect(),
         line: true,
     };

@@ -1,6 +1,6 @@
 //! `toy product`: x·y from four ReLUs of x ± y, a computation that misses the neuron basis without superposition.
 
-use super::tied::{setting, short};
+use super::tied::{many, setting, short};
 use super::{Heat, HeatPanel, Lab, Outcome, Panel, Picture, Setting, SettingError, Settings, Toy, ToyError};
 use crate::toy::product::{Grid, Net, Product, best_factor, best_symmetric, symmetric_error};
 use crate::toy::{ToyModel, Truth};
@@ -129,8 +129,9 @@ fn says(neurons: usize) -> Vec<String> {
     let (t, a, error) = best_symmetric();
     vec![
         format!(
-            "{neurons} neurons. Theory, for four: ReLU(|x ± y| − 1) leaves {} of the variance, with the best factor {}; the best \
+            "{}. Theory, for four: ReLU(|x ± y| − 1) leaves {} of the variance, with the best factor {}; the best \
              threshold {} and factor {} leave {}. Neurons then lie along the diagonals, + along x + y and − along x − y.",
+            many(neurons, "neuron"),
             short(symmetric_error(1.0, 1.0)),
             short(symmetric_error(1.0, best_factor(1.0))),
             short(t),

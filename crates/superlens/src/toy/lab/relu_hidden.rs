@@ -68,12 +68,12 @@ fn run(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
     outcome.pictures.push(neurons(&best));
     outcome.pictures.push(weights(&best));
     outcome.says.push(format!(
-        "{} features, {} neurons. Of the {} restarts the best is kept; a neuron is polysemantic if a second feature has a \
+        "{}, {}. Of {} the best is kept; a neuron is polysemantic if a second feature has a \
          tenth of its variance. Theory: neurons are monosemantic while features are dense and turn polysemantic as they \
          become sparse.",
-        plan.importance.len(),
-        plan.d_hidden,
-        s.text("restarts")
+        tied::many(plan.importance.len(), "feature"),
+        tied::many(plan.d_hidden, "neuron"),
+        tied::many(best.first().map_or(0, |b| b.losses.len()), "restart")
     ));
     Ok(outcome)
 }

@@ -85,8 +85,10 @@ fn run(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
     }
     let (n, m) = (plan.importance.len(), plan.d_hidden);
     outcome.says.push(format!(
-        "{n} features in {m} dimensions. The linear optimum keeps the {} most important features and loses the variance of \
+        "{} in {}. The linear optimum keeps the {} most important features and loses the variance of \
          the others, p/3 − p²/4 each; what lies below it is the gain of superposition.",
+        tied::many(n, "feature"),
+        tied::many(m, "dimension"),
         m.min(n)
     ));
     outcome.says.push(
