@@ -104,7 +104,8 @@ impl ExactLoss {
         if self.bias {
             grad[n * m..].copy_from_slice(&read.d_bias);
         }
-        read.loss
+        // A mean of squares, taken apart: where it is nothing, rounding may leave less.
+        read.loss.max(0.0)
     }
 
     /// The lowest of the minima that L-BFGS reaches from `starts` random points: loss and parameters.
