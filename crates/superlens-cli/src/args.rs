@@ -137,7 +137,7 @@ pub struct Toy {
 /// Run an experiment and judge what it must show
 ///
 /// FILE is a TOML file like those in experiments/: a toy with its settings, and claims with the range in which the median
-/// over the seeds must lie. The exit code is 0 if all claims are met, but for those that the file says are not, else 1.
+/// over the seeds must lie. --seed is the first of the seeds. The exit code is 0 if all claims are met, but for those that the file says are not, else 1.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

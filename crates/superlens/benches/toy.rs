@@ -31,7 +31,7 @@ fn toys(c: &mut Criterion) {
             b.iter(|| {
                 let watch = |_: f64, _: &str| ControlFlow::Continue(());
                 let lab = Lab { instances: 2, rng: Rng::new(0), watch: &watch };
-                (toy.run)(&settings, &lab).expect("a run that nobody stops")
+                toy.work(&settings, &lab).expect("a run that nobody stops")
             })
         });
     }

@@ -52,7 +52,7 @@ pub fn run(args: &Run, global: Global) -> Result<(), Failure> {
         for line in table::wide(&rows(&judged)) {
             writeln!(out, "{line}")?;
         }
-        writeln!(out, "\n{seconds:.1} s over {} seeds", experiment.seeds)?;
+        writeln!(out, "\n{seconds:.1} s over {} seeds from {}", experiment.seeds, global.seed)?;
     }
     out.flush()?;
     let missed = judged.iter().filter(|j| j.surprises()).count();
@@ -79,7 +79,7 @@ fn judge(experiment: &Experiment, file: &str, global: Global) -> Result<Vec<Judg
         }
         ControlFlow::Continue(())
     };
-    experiment.run(&watch).map_err(|error| match error {
+    experiment.run(global.seed, &watch).map_err(|error| match error {
         ExperimentError::Stopped => Failure::Interrupted,
         ExperimentError::Wrong(what) => Failure::Input(format!("{file}: {what}")),
     })

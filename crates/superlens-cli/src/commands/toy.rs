@@ -117,9 +117,9 @@ fn train(toy: &lab::Toy, given: &Settings, args: &Toy, global: Global) -> Result
         rng: Rng::new(global.seed).fork("toy").fork(toy.name),
         watch: &watch,
     };
-    (toy.run)(given, &lab).map_err(|error| match error {
-        ToyError::Setting(error) => Failure::Input(format!("toy {}: {error}", toy.name)),
+    toy.work(given, &lab).map_err(|error| match error {
         ToyError::Stopped => Failure::Interrupted,
+        error => Failure::Input(format!("toy {}: {error}", toy.name)),
     })
 }
 

@@ -25,7 +25,8 @@ pub fn toy_help(toy: &Toy) -> String {
         }
     }
     help.push_str("\n--json prints {model, seconds, instance_steps_per_s, instances: [{seed, loss, …}]}.\n");
-    help.push_str(&wrapped(toy.keys, 0));
+    help.push_str("seed counts the instances: each draws from the stream of that number below --seed.\n");
+    toy.keys.iter().for_each(|keys| help.push_str(&wrapped(keys, 0)));
     help.push_str(&format!("\nExamples:\n  superlens toy {0}\n  superlens toy {0} --out runs/{0}\n", toy.name));
     if let Some(s) = toy.settings.iter().find(|s| s.key.len() + s.default.len() < WIDEST) {
         help.push_str(&format!("  superlens toy {} --set {}={} --instances 4 --json\n", toy.name, s.key, s.default));

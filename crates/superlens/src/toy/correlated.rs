@@ -1,7 +1,8 @@
 //! `correlated`: concepts that occur together, or exclude each other, share a neuron.
 
 use super::data::BLOCK_ROWS;
-use super::exact::{ExactLoss, gauss_legendre};
+use super::exact::ExactLoss;
+use super::groups::{FeatureLaw, Groups};
 use super::relu_output::block;
 use super::tied::loss_in_blocks;
 use super::{Cause, Origin, Sample, ToyModel, Truth};
@@ -120,30 +121,14 @@ impl Objective for Reconstruction {
     }
 }
 
-/// Nodes a dimension of the exact losses below.
-const NODES: usize = 40;
-
 /// The expected loss (a sum over concepts) of one pair through one neuron, without penalty.
 pub fn pair_loss(relation: Relation, density: f64, bias: bool) -> ExactLoss {
-    let rule = gauss_legendre(NODES);
-    let (mut points, mut weights) = (vec![0.0, 0.0], vec![1.0 - density]);
-    match relation {
-        Relation::Together => {
-            for (a, u) in &rule {
-                for (b, v) in &rule {
-                    points.extend([*a, *b]);
-                    weights.push(density * u * v);
-                }
-            }
-        }
-        Relation::Apart => {
-            for (a, u) in &rule {
-                points.extend([*a, 0.0, 0.0, *a]);
-                weights.extend([0.5 * density * u; 2]);
-            }
-        }
-    }
-    ExactLoss::listed(2, 1, points, weights, bias)
+    let (groups, each) = match relation {
+        Relation::Together => (Groups::Correlated(2), density),
+        Relation::Apart => (Groups::Anticorrelated(2), 0.5 * density),
+    };
+    let law = FeatureLaw::new(vec![each; 2], groups).expect("two concepts of one density");
+    ExactLoss::of_law(&[1.0; 2], 1, &law, bias)
 }
 
 /// The expected loss (a sum over kinds) of `kinds` equally frequent kinds of text, exactly one a row, through a latent of two

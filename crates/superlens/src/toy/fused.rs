@@ -4,6 +4,7 @@
 //! kernels of `superlens-tensor` on one core, so that nothing is handed between threads from step to step. Every
 //! instance draws fresh rows from a stream of its own; the number of threads changes no byte.
 
+use super::are_bounded;
 use super::groups::{FeatureLaw, Source};
 use rayon::prelude::*;
 use std::ops::ControlFlow;
@@ -57,7 +58,7 @@ pub struct Trained {
     pub w: Mat,
     /// `[n_features]`.
     pub b: Vec<f32>,
-    /// Mean over rows and features of `importance · error²` on fresh rows.
+    /// Mean over rows and features of `importance · error²` on fresh rows; infinite where the training diverged.
     pub loss: f64,
     /// Loss during training, averaged over the steps since the last entry: `(step, loss)`.
     pub history: Vec<(u64, f64)>,
@@ -195,7 +196,7 @@ impl<'a> Instance<'a> {
         if !tell(steps % LOOK) {
             return None;
         }
-        let loss = self.fresh_loss();
+        let loss = if are_bounded(&self.params) { self.fresh_loss() } else { f64::INFINITY };
         let b = self.params[self.plan.n_features() * self.plan.d_hidden..].to_vec();
         Some(Trained { w: self.weights(), b, loss, history, path })
     }
@@ -346,6 +347,14 @@ mod tests {
         let model = train(&plan, &[0.3], 1).swap_remove(0);
         let again = plan.measure(&model, &FeatureLaw::independent(vec![0.3; 4]), &Rng::new(9));
         assert!(again != model.loss && (again / model.loss - 1.0).abs() < 0.01, "{again} for {}", model.loss);
+    }
+
+    /// Weights that are no numbers would make silent outputs of a finite loss.
+    #[test]
+    fn a_training_that_diverges_says_so() {
+        let sgd = Optimiser::Sgd(SgdConfig { lr: 1e3, momentum: 0.0, weight_decay: 0.0 });
+        let got = train(&Plan { optimiser: sgd, steps: 300, ..plan(5, 2) }, &[1.0], 1).swap_remove(0);
+        assert!(got.loss == f64::INFINITY, "{got:?}");
     }
 
     #[test]

@@ -76,8 +76,24 @@ pub enum Origin {
 #[derive(Clone, Debug)]
 pub struct Made {
     pub params: Params,
-    /// The loss on batches that no step has seen; `None` for a construction.
+    /// The loss on batches that no step has seen; `None` for a construction, infinite where the training diverged.
     pub loss: Option<f64>,
+}
+
+impl Made {
+    /// Whether training ran away from every minimum.
+    pub fn diverged(&self) -> bool {
+        self.loss.is_some_and(|loss| !loss.is_finite())
+    }
+}
+
+/// A weight beyond this has run away: losses have its fourth power, which `f32` does not hold.
+const LARGEST: f32 = 1e9;
+
+/// Whether these weights can have come from a training that didn't diverge. Losses don't tell: a ReLU makes 0 of what is not a
+/// number.
+pub fn are_bounded(weights: &[f32]) -> bool {
+    weights.iter().all(|w| w.abs() < LARGEST)
 }
 
 /// Batches that the loss on fresh ones is averaged over.
@@ -95,6 +111,9 @@ pub fn make(model: &dyn ToyModel, stream: &Rng, watch: &mut dyn FnMut(f64) -> Co
                 end
             });
             end.is_continue().then(|| {
+                if !params.blocks.iter().all(|(_, block)| are_bounded(block.data())) {
+                    return Made { params, loss: Some(f64::INFINITY) };
+                }
                 let mut spare = params.zeros_like();
                 let fresh = |k| objective.loss(&params, config.steps + k, &mut spare);
                 let loss = (0..FRESH_BATCHES).map(fresh).sum::<f64>() / FRESH_BATCHES as f64;

@@ -40,7 +40,7 @@ pub fn toy_page(toy: &Toy, outcome: &Outcome, figures: &[Figure], source: &Sourc
                             }
                         }
                     }
-                    p.note { "All numbers are in " code { "report.json" } ": " (clean(toy.keys)) }
+                    p.note { "All numbers are in " code { "report.json" } ": " (clean(&toy.keys.join(" "))) }
                 }
                 (inputs::settings(None, source))
             }

@@ -15,11 +15,13 @@ pub const TOY: Toy = Toy {
     about: "absolute values computed in superposition: h = ReLU(W1x), y = ReLU(W2h + b), untied, x sparse of either sign",
     source: "Elhage et al. 2022, Toy Models of Superposition (arXiv 2209.10652), computation in superposition",
     settings: SETTINGS,
-    keys: "Each instance has monosemantic_neurons, polysemantic_neurons, dead_neurons, polysemantic_share (of the live ones), paired \
+    keys: &[
+        "Each instance has density, monosemantic_neurons, polysemantic_neurons, dead_neurons, polysemantic_share (of the live ones), paired \
            (share of the inputs with exactly one positive and one negative neuron of their own), motifs (asymmetric superposition: \
            shared neuron, strong and weak input, inhibitor), n_motifs, truth, W1 and W2 (d_hidden rows; every neuron scaled so that its \
            largest weight in W1 is ±1), b and restart_losses. The loss is the mean over rows and outputs of importance · error²; \
            losses at different densities are not comparable.",
+    ],
     model: Some(model),
     run,
 };
@@ -51,6 +53,8 @@ fn models(s: &Settings, instances: usize) -> Result<Vec<AbsValue>, SettingError>
     let batch = s.whole("batch", 1..=1 << 22)?;
     let training = hidden_layer::training(s)?;
     let density = s.over_instances("density", instances, 1e-6..=1.0)?;
+    let starts = restarts(s, "restarts", instances)?;
+    tied::fits(s, &["n_features", "d_hidden", "restarts"], starts * instances, d_hidden * (2 * n + 1))?;
     let of = |p: f64| AbsValue {
         density: vec![p; n],
         d_hidden,
@@ -147,9 +151,11 @@ fn describe(models: &[AbsValue], learned: &[Learned], outcome: &mut Outcome) {
     }
     let (n, m) = (models[0].density.len(), models[0].d_hidden);
     outcome.says.push(format!(
-        "{n} inputs, {m} neurons. |x| = ReLU(x) + ReLU(−x): with {} neurons there is a network without loss in which each has half an \
+        "{}, {}. |x| = ReLU(x) + ReLU(−x): with {} neurons there is a network without loss in which each has half an \
          input to itself. With fewer, neurons are monosemantic while inputs are dense and are shared when they are sparse. A motif is a \
          neuron that reads one input strongly and writes it weakly, another the other way round, with an inhibitor for the damage.",
+        tied::many(n, "input"),
+        tied::many(m, "neuron"),
         2 * n
     ));
     outcome.pictures.extend(neurons(models, learned));

@@ -15,10 +15,13 @@ pub const TOY: Toy = Toy {
     about: "how much a small push of the input costs: models in superposition are easy to fool",
     source: "Elhage et al. 2022, Toy Models of Superposition (arXiv 2209.10652), relationship to adversarial robustness",
     settings: SETTINGS,
-    keys: "The keys of relu_output, and: attack (the length of the push, `push` times the mean length of an input), damage (loss \
+    keys: &[
+        tied::KEYS,
+        "The keys of relu_output, and: attack (the length of the push, `push` times the mean length of an input), damage (loss \
            that the best push adds, summed over features and averaged over rows), vulnerability (damage over the square of the push, \
            as a multiple of the densest instance's), features_per_dimension (1/D*). For the document: spearman (between vulnerability and \
            features per dimension) and rise (the largest vulnerability).",
+    ],
     model: None,
     run,
 };

@@ -11,11 +11,13 @@ pub const TOY: Toy = Toy {
     about: "the bits of one number, read by two ReLUs and a carry each: a dense code without any feature",
     source: "Bartlett et al. 2019, Nearly-tight VC-dimension and pseudodimension bounds (arXiv 1703.02930); precision derived",
     settings: SETTINGS,
-    keys: "Each instance has loss (share of random words with a wrong bit, at the bits asked for, in single precision), \
+    keys: &[
+        "Each instance has loss (share of random words with a wrong bit, at the bits asked for, in single precision), \
            exact_bits_f32 and exact_bits_f64 (the longest words of which all, and all shorter ones, come out right), \
            wrong_beyond_f32 and wrong_beyond_f64 (share of wrong words with one bit more), neurons_per_bit, depth (rounds), \
            polysemantic (neurons of the layer with several bits), truth, and block_units and block_wrong: the neurons of one \
            layer that reads all bits of words of block bits at once, and its share of wrong words.",
+    ],
     model: Some(|s| Ok(Box::new(model(s)?))),
     run,
 };

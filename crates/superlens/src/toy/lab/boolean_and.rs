@@ -15,13 +15,15 @@ pub const TOY: Toy = Toy {
     source: "Hänni, Mendel, Vaintrob and Chan 2024, Mathematical Models of Computation in Superposition (arXiv 2408.05451), moments \
              derived; trained: Newgas 2025 (arXiv 2507.09816)",
     settings: SETTINGS,
-    keys: "With circuit=random each instance has loss (share of read-outs on the wrong side of one half), errors (how many), ands (how many \
+    keys: &[
+        "With circuit=random each instance has loss (share of read-outs on the wrong side of one half), errors (how many), ands (how many \
            there are), mean_none, mean_one, mean_both and std_none, std_one, std_both of the read-out by how many of its two inputs are \
            on, the same with theory_ in front (std only for one), off_none, off_one and off_both (measured less theory), std_ratio \
            (measured over theory, one on) and empty_pairs (pairs without a common neuron, left out). With circuit=trained it has loss \
            (mean over rows and outputs), relative (loss over the mean variance of an AND: 1 for a network that always says the mean), \
            dense (share of a neuron's weights that are at least a quarter of its largest), binary (share of the variance of a neuron's \
-           weights that two sizes explain; 0.64 for normal ones), ands, represented, truth, polysemantic_neurons and restart_losses.",
+           weights that two sizes explain; 0.64 for normal ones), ands, represented, truth, polysemantic_neurons and restart_losses, W1 (a row a neuron) and b.",
+    ],
     model: Some(model),
     run,
 };
@@ -86,10 +88,10 @@ fn run_random(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
         })));
     }
     outcome.says.push(format!(
-        "{ands} ANDs of {} inputs from {} neurons. The read-out of a pair is the mean of the neurons that see both; with {} inputs \
+        "{ands} ANDs of {} inputs from {}. The read-out of a pair is the mean of the neurons that see both; with {} inputs \
          on, theory expects the row above. Errors are read-outs on the wrong side of one half.{}",
         c.inputs,
-        c.neurons,
+        tied::many(c.neurons, "neuron"),
         s.text("active"),
         if matches!(c.law, Law::Fixed(_)) { "" } else { " The theory holds for a fixed number of inputs; here it varies." }
     ));
@@ -128,6 +130,9 @@ fn trained(s: &Settings) -> Result<TrainedAnd, SettingError> {
 fn run_trained(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
     let model = trained(s)?;
     let starts = restarts(s, "restarts", lab.instances)?;
+    let (inputs, outputs) = (model.inputs, model.layer().n_outputs());
+    let parameters = model.neurons * (inputs + outputs + 1);
+    tied::fits(s, &["inputs", "neurons", "restarts"], starts * lab.instances, parameters)?;
     let start = Instant::now();
     let made = hidden_layer::train(lab, lab.instances, starts, |_| model.clone())?;
     let steps = model.training.steps * (lab.instances * starts) as u64;
@@ -156,9 +161,10 @@ fn run_trained(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
         }
     }
     outcome.says.push(format!(
-        "{ands} ANDs of {} inputs trained into {} neurons; 1 is the loss of a network that always says the mean. The construction has a \
+        "{ands} ANDs of {} inputs trained into {}; 1 is the loss of a network that always says the mean. The construction has a \
          neuron see few inputs; what training finds is dense: each neuron reads nearly all inputs, with weights of two sizes.",
-        model.inputs, model.neurons
+        model.inputs,
+        tied::many(model.neurons, "neuron")
     ));
     outcome.pictures.push(Picture::Heat(Heat {
         name: "weights",

@@ -1,11 +1,11 @@
 //! `toy circular`: a circle among sparse features, and whether its two dimensions could be taken apart.
 
 use super::tied::{BATCH, LR, STEPS, setting, short};
-use super::{Axis, Lab, Outcome, Panel, Picture, Series, Setting, SettingError, Settings, Toy, ToyError};
+use super::{Axis, Lab, Outcome, Panel, Picture, Series, Setting, SettingError, Settings, Toy, ToyError, made};
 use crate::toy::circular::{Circular, Positions};
 use crate::toy::irreducible::{Yardstick, circle_mixture_index, mixture_index, separability_index};
 use crate::toy::tied::recipe;
-use crate::toy::{Made, ToyModel, make};
+use crate::toy::{Made, ToyModel};
 use serde_json::json;
 use std::f32::consts::TAU;
 use std::time::Instant;
@@ -16,12 +16,14 @@ pub const TOY: Toy = Toy {
     about: "a position on a circle among sparse features, trained to turn on: two dimensions that can't be taken apart",
     source: "indices of Engels et al. 2024, Not All Language Model Features Are One-Dimensionally Linear (arXiv 2405.14860)",
     settings: SETTINGS,
-    keys: "Each instance has loss (mean squared error on fresh batches), error_degrees (mean distance of the position that the \
+    keys: &[
+        "Each instance has loss (mean squared error on fresh batches), error_degrees (mean distance of the position that the \
            answer shows from the right one), ellipse (smaller over larger axis of the circle in the layer), mixture (the \
            ε-mixture index of the circle, ε = 0.1, as published), mixture_centred (with the width of the strip measured by \
            the deviation about the mean), separability (bits), the same three of a mixture of two directions with two_ in \
            front, polysemantic, truth and positions (the circle in its plane). The document also has perfect and \
            perfect_centred: the mixture indices of a perfect circle.",
+    ],
     model: Some(|s| Ok(Box::new(model(s)?))),
     run,
 };
@@ -91,7 +93,7 @@ fn run(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
     let toy = model(s)?;
     let start = Instant::now();
     let measured = lab.side_by_side(lab.instances, "training", |_, rng, tell| {
-        let made = make(&toy, rng, tell)?;
+        let made = made(&toy, rng, tell)?;
         Some(measure(&toy, made, &rng.fork("measured")))
     })?;
     let steps = toy.training.steps * lab.instances as u64;

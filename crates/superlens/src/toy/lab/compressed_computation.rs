@@ -2,9 +2,11 @@
 
 use super::hidden_layer::{self, object};
 use super::tied::{self, setting, short};
-use super::{Axis, Heat, HeatPanel, Lab, Outcome, Picture, Series, Setting, SettingError, Settings, Toy, ToyError};
+use super::{
+    Axis, Heat, HeatPanel, Lab, Outcome, Picture, Series, Setting, SettingError, Settings, Toy, ToyError, made,
+};
 use crate::toy::compressed_computation::{CompressedComputation, mixing};
-use crate::toy::{ToyModel, Truth, make};
+use crate::toy::{ToyModel, Truth};
 use serde_json::json;
 use std::time::Instant;
 use superlens_tensor::kernels::gemm::matmul;
@@ -15,10 +17,12 @@ pub const TOY: Toy = Toy {
     about: "a hundred ReLUs that fifty neurons seem to compute: y = x + ReLU(x) through W_E W_Eᵀ ≠ I, which mixes the labels",
     source: "Bhagat et al. 2026, Compressed Computation is (probably) not Computation in Superposition (arXiv 2606.14673); naive loss derived",
     settings: SETTINGS,
-    keys: "Each instance has scale (of M), loss (mean over rows and features), per_p (loss over density), naive ((1 − d/n)/6), over_naive \
+    keys: &[
+        "Each instance has scale (of M), loss (mean over rows and features), per_p (loss over density), naive ((1 − d/n)/6), over_naive \
            (per_p / naive), gain (1 − over_naive), in_share and out_share (of the squared weights into and out of the neurons in the \
            d_hidden eigenvectors of −M with the largest eigenvalues; d/n by chance), factored_per_p and factored_gain (weights from M \
            alone by semi-non-negative factors), truth, polysemantic_neurons and represented (halves of inputs).",
+    ],
     model: Some(model),
     run,
 };
@@ -46,6 +50,9 @@ fn models(s: &Settings, lab: &Lab) -> Result<Vec<CompressedComputation>, Setting
     let batch = s.whole("batch", 1..=1 << 22)?;
     let training = hidden_layer::training(s)?;
     let scales = s.over_instances("scale", lab.instances, 0.0..=100.0)?;
+    // The embedding of each instance is drawn, too.
+    let (keys, numbers) = (["n_features", "d_resid", "d_hidden"], n * (2 * d_hidden + n + d_resid / 4));
+    tied::fits(s, &keys, lab.instances, numbers)?;
     let of = |(i, scale): (usize, f64)| CompressedComputation {
         mixing: mixing(n, d_resid, scale as f32, &mut lab.rng.fork_index(i as u64).fork("embedding")),
         d_hidden,
@@ -78,12 +85,12 @@ fn run(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
     let start = Instant::now();
     let learned = lab.side_by_side(models.len(), "training", |i, rng, tell| {
         let model = &models[i];
-        let params = make(model, rng, tell)?.params;
+        let params = made(model, rng, tell)?.params;
         let rows = hidden_layer::fresh_rows(model.density * model.mixing.rows() as f64);
-        let made = model.factored(iterations, &mut rng.fork("factors"));
+        let factored = model.factored(iterations, &mut rng.fork("factors"));
         Some(Learned {
             loss: model.layer().fresh_loss(&params, rows, rng),
-            factored: model.layer().fresh_loss(&made, rows, rng) / model.density,
+            factored: model.layer().fresh_loss(&factored, rows, rng) / model.density,
             shares: model.eigenspace_shares(&params),
             truth: model.truth(&params),
             product: matmul(params.get("w1"), params.get("w2")),
@@ -100,25 +107,33 @@ fn describe(models: &[CompressedComputation], scales: &[f64], learned: &[Learned
     outcome.table.push(head.map(String::from).to_vec());
     for (seed, ((model, &scale), l)) in models.iter().zip(scales).zip(learned).enumerate() {
         let (per_p, naive) = (l.loss / model.density, model.naive());
-        let over = per_p / naive.max(f64::MIN_POSITIVE);
-        let numbers = [scale, per_p, naive, 1.0 - over, l.factored, l.shares.0].map(short);
+        // With as many neurons as inputs the naive way costs nothing, and nothing can be gained.
+        let over = |loss: f64| (naive > 0.0).then(|| loss / naive);
+        let gain = |loss: f64| over(loss).map(|o| 1.0 - o);
+        let dash = |v: Option<f64>| v.map_or("–".into(), short);
+        let numbers =
+            [short(scale), short(per_p), short(naive), dash(gain(per_p)), short(l.factored), short(l.shares.0)];
         let words = [l.truth.polysemantic().to_string(), l.truth.label()];
         outcome.table.push(numbers.into_iter().chain(words).collect());
         outcome.instances.push(object(json!({
-            "scale": scale, "seed": seed, "loss": l.loss, "per_p": per_p, "naive": naive, "over_naive": over, "gain": 1.0 - over,
+            "scale": scale, "seed": seed, "loss": l.loss, "per_p": per_p, "naive": naive, "over_naive": over(per_p), "gain": gain(per_p),
             "in_share": l.shares.0, "out_share": l.shares.1, "factored_per_p": l.factored,
-            "factored_gain": 1.0 - l.factored / naive.max(f64::MIN_POSITIVE), "truth": l.truth.label(),
+            "factored_gain": gain(l.factored), "truth": l.truth.label(),
             "polysemantic_neurons": l.truth.polysemantic(), "represented": l.truth.features.len(),
         })));
     }
     let (model, n) = (&models[0], models[0].mixing.rows());
     outcome.says.push(format!(
-        "{n} ReLUs, {} neurons, density {}. Doing {} of them exactly costs {} a feature and p. Only the mixing matrix lets training go below: \
-         the gain vanishes with it.",
-        model.d_hidden,
+        "{n} ReLUs, {}, density {}. Doing {} of them exactly costs {} a feature and p.{}",
+        tied::many(model.d_hidden, "neuron"),
         model.density,
         model.d_hidden.min(n),
-        short(model.naive())
+        short(model.naive()),
+        if model.naive() > 0.0 {
+            " Only the mixing matrix lets training go below: the gain should vanish with it."
+        } else {
+            " There is a neuron for each ReLU, so that nothing can be gained."
+        }
     ));
     outcome.pictures.push(gain(scales, learned, models));
     outcome.pictures.push(labels(models, learned));

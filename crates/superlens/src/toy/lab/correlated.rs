@@ -1,10 +1,10 @@
 //! `toy correlated`: concepts that occur together, or exclude each other, on one neuron; and texts of a genre and a language.
 
 use super::tied::{setting, short};
-use super::{Heat, HeatPanel, Lab, Outcome, Panel, Picture, Setting, SettingError, Settings, Toy, ToyError};
+use super::{Heat, HeatPanel, Lab, Outcome, Panel, Picture, Setting, SettingError, Settings, Toy, ToyError, made};
 use crate::toy::correlated::{Correlated, Relation, kinds_loss, pair_loss};
 use crate::toy::exact::ExactLoss;
-use crate::toy::{ToyModel, Truth, make};
+use crate::toy::{ToyModel, Truth};
 use serde_json::{Value, json};
 use std::f64::consts::SQRT_2;
 use std::time::Instant;
@@ -18,13 +18,15 @@ pub const TOY: Toy = Toy {
     about: "concepts that occur together, or exclude each other, share a neuron; seven texts as points of genre and language",
     source: "Elhage et al. 2022, Toy Models of Superposition (arXiv 2209.10652), correlated features; p/12 in closed form",
     settings: SETTINGS,
-    keys: "For together and apart: each instance has density, loss (exact, one pair through one neuron, a sum over its concepts), \
+    keys: &[
+        "For together and apart: each instance has density, loss (exact, one pair through one neuron, a sum over its concepts), \
            loss_per_density, W, b, weight_ratio (W1/W2), opposite (whether an opposite pair is a minimum of its own: what descent \
            from there keeps), opposite_per_density (its loss / density; null where it is none), minima (loss / density, W1, W2, share of \
            the starts), and of a layer of pairs trained on samples: truth, correlated_neurons, joined (share of its pairs whose concepts \
            both reach 0.5 on their neuron, with the same sign where they occur together and opposite signs where they don't) and layer_loss. For kinds: loss, W, b, restart_losses, one_hot (read-outs that answer to exactly one \
            kind), reached (share of the starts without error), latent_on (share of the kinds in which each of the two factors is \
            on) and truth.",
+    ],
     model: Some(model),
     run,
 };
@@ -119,7 +121,7 @@ fn pairs(s: &Settings, lab: &Lab, relation: Relation) -> Result<Outcome, ToyErro
     let layers = density.iter().map(|&p| layer(s, relation, p)).collect::<Result<Vec<_>, _>>()?;
     let made = lab.side_by_side(lab.instances, "training", |i, rng, tell| {
         let single = Single::find(&pair_loss(relation, density[i], bias), starts, &rng.fork("single"));
-        Some((single, make(&layers[i], &rng.fork("layer"), tell)?))
+        Some((single, made(&layers[i], &rng.fork("layer"), tell)?))
     })?;
     let mut outcome = Outcome { steps: layers.iter().map(|l| l.training.steps).sum(), ..Outcome::default() };
     let head = ["density", "loss / p", "theory", "W1/W2", "opposite / p", "layer", "pairs joined"];

@@ -14,11 +14,14 @@ pub const TOY: Toy = Toy {
     about: "the ReLU-output model on its way: each feature's dimensionality over the steps, and the loss",
     source: "Elhage et al. 2022, Toy Models of Superposition (arXiv 2209.10652), superposition and learning dynamics",
     settings: SETTINGS,
-    keys: "The keys of relu_output, and: looks (steps), dimensionality_path (looks rows of n_features), loss_path (step, loss, on \
+    keys: &[
+        tied::KEYS,
+        "The keys of relu_output, and: looks (steps), dimensionality_path (looks rows of n_features), loss_path (step, loss, on \
            training rows), near_level (share of features and looks after the warm-up within 0.03 of 0, 1/3, 3/8, 2/5, 1/2, 2/3 or 1; \
            features shorter than a half count as 0), jumps (moves of a feature by more than 0.05 between two looks after the \
            warm-up), jump_slope (how much faster the loss falls where features jump than where they rest; 0 without jumps), \
            antipodes_across with groups, and represented_path.",
+    ],
     model: None,
     run,
 };

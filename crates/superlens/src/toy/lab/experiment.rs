@@ -4,7 +4,8 @@
 //! over the seeds must lie, so that an experiment is its own golden test.
 
 use super::{Lab, Outcome, Settings, Toy, ToyError};
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -18,10 +19,11 @@ pub struct Experiment {
     /// Paper and section, or how the values were derived.
     pub source: String,
     pub toy: String,
-    #[serde(default = "one")]
+    /// At most [`MOST_INSTANCES`].
+    #[serde(default = "one", deserialize_with = "instances")]
     pub instances: usize,
-    /// Seeds `0..seeds`, of which the median is judged.
-    #[serde(default = "five")]
+    /// Seeds that follow one another, at most [`MOST_SEEDS`]; the median over them is judged.
+    #[serde(default = "five", deserialize_with = "seeds")]
     pub seeds: u64,
     #[serde(default)]
     pub set: BTreeMap<String, toml::Value>,
@@ -42,6 +44,24 @@ pub enum Takes {
     Minutes,
     /// When somebody asks for it.
     Long,
+}
+
+/// Bounds of an experiment, those of `--instances` among them.
+const MOST_INSTANCES: i64 = 100_000;
+const MOST_SEEDS: i64 = 10_000;
+
+fn instances<'de, D: Deserializer<'de>>(file: D) -> Result<usize, D::Error> {
+    up_to("instances", MOST_INSTANCES, file).map(|v| v as usize)
+}
+
+fn seeds<'de, D: Deserializer<'de>>(file: D) -> Result<u64, D::Error> {
+    up_to("seeds", MOST_SEEDS, file).map(|v| v as u64)
+}
+
+fn up_to<'de, D: Deserializer<'de>>(key: &str, most: i64, file: D) -> Result<i64, D::Error> {
+    let value = i64::deserialize(file)?;
+    let wrong = || Error::custom(format!("{key} = {value}: expected a whole number from 1 to {most}"));
+    (1..=most).contains(&value).then_some(value).ok_or_else(wrong)
 }
 
 fn one() -> usize {
@@ -158,19 +178,28 @@ impl Experiment {
             ExperimentError::Wrong(format!("{file}: line {line}: {}", e.message().replace('\n', " ")))
         };
         let experiment: Experiment = toml::from_str(text).map_err(wrong)?;
-        if experiment.seeds == 0 || experiment.instances == 0 || experiment.expect.is_empty() {
-            return Err(ExperimentError::Wrong(format!(
-                "{file}: expected at least one seed, one instance and one [[expect]]"
-            )));
+        if experiment.expect.is_empty() {
+            return Err(ExperimentError::Wrong(format!("{file}: expected at least one [[expect]]")));
+        }
+        // The k-th claim begins at the k-th heading.
+        let lines = (1..).zip(text.lines()).filter(|(_, line)| line.trim_start().starts_with("[[expect]]"));
+        for (expect, (line, _)) in experiment.expect.iter().zip(lines) {
+            expect
+                .check()
+                .map_err(|e| ExperimentError::Wrong(format!("{file}: line {line}: expect {:?}: {e}", expect.claim)))?;
         }
         Ok(experiment)
     }
 
-    /// Runs the toy for every seed and judges each claim.
+    /// Runs the toy for every seed, from `first` on, and judges each claim.
     ///
     /// # Errors
     /// A toy or setting that doesn't exist, a key that its JSON lacks, or `watch` breaking.
-    pub fn run(&self, watch: &(dyn Fn(f64, &str) -> ControlFlow<()> + Sync)) -> Result<Vec<Judged>, ExperimentError> {
+    pub fn run(
+        &self,
+        first: u64,
+        watch: &(dyn Fn(f64, &str) -> ControlFlow<()> + Sync),
+    ) -> Result<Vec<Judged>, ExperimentError> {
         let wrong = |e: &dyn std::fmt::Display| ExperimentError::Wrong(e.to_string());
         let toy = Toy::find(&self.toy).map_err(|e| wrong(&e))?;
         let pairs: Vec<String> = self.set.iter().map(|(key, value)| format!("{key}={}", typed(value))).collect();
@@ -179,11 +208,11 @@ impl Experiment {
         for seed in 0..self.seeds {
             let stage = format!("seed {} of {}", seed + 1, self.seeds);
             let watch = |share: f64, _: &str| watch((seed as f64 + share) / self.seeds as f64, &stage);
-            let rng = Rng::new(seed).fork("toy").fork(toy.name);
+            let rng = Rng::new(first.wrapping_add(seed)).fork("toy").fork(toy.name);
             let lab = Lab { instances: self.instances, rng, watch: &watch };
-            let outcome = (toy.run)(&settings, &lab).map_err(|e| match e {
+            let outcome = toy.work(&settings, &lab).map_err(|e| match e {
                 ToyError::Stopped => ExperimentError::Stopped,
-                ToyError::Setting(e) => wrong(&e),
+                e => wrong(&e),
             })?;
             for (expect, values) in self.expect.iter().zip(&mut values) {
                 values.push(expect.of(&outcome).map_err(ExperimentError::Wrong)?);
@@ -203,6 +232,20 @@ fn typed(value: &toml::Value) -> String {
 }
 
 impl Expect {
+    /// Whether this is a claim at all.
+    fn check(&self) -> Result<(), String> {
+        let (low, high) = (self.low, self.high);
+        match self.provenance {
+            _ if low.is_nan() => Err("low = nan: expected a number".into()),
+            _ if high.is_nan() => Err("high = nan: expected a number".into()),
+            _ if low > high => Err(format!("low = {low} lies above high = {high}: nothing could meet it")),
+            Provenance::Published | Provenance::Derived if low == lowest() && high == highest() => {
+                Err("a claim that is to be judged has neither low nor high; \"report\" is not judged".into())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The number of this claim in the outcome of one run.
     fn of(&self, outcome: &Outcome) -> Result<f64, String> {
         let instances = &outcome.instances;
@@ -211,6 +254,9 @@ impl Expect {
             Some(i) => instances.iter().skip(i).take(1).collect(),
             None => instances.iter().collect(),
         };
+        if let Some(i) = self.instance.filter(|_| chosen.is_empty()) {
+            return Err(format!("expect: instance = {i}: the toy has {} instances, counted from 0", instances.len()));
+        }
         let mut groups: Vec<Vec<f64>> = Vec::new();
         if chosen.iter().all(|instance| !instance.contains_key(&self.key)) {
             return Err(format!("expect: the toy has no key {:?}", self.key));
@@ -317,14 +363,14 @@ high = 0.0
 
     #[test]
     fn claims_are_judged_by_the_median_over_seeds() {
-        let judged = Experiment::parse("pair.toml", TEXT).unwrap().run(&|_, _| ControlFlow::Continue(())).unwrap();
+        let judged = Experiment::parse("pair.toml", TEXT).unwrap().run(0, &|_, _| ControlFlow::Continue(())).unwrap();
         assert_eq!((judged[0].met, judged[1].met), (Some(true), Some(false)), "{judged:?}");
         assert_eq!(judged[0].seeds.len(), 3);
         assert!(judged[0].median == median(&judged[0].seeds));
         assert!(judged[1].surprises() && !judged[0].surprises());
         let known = TEXT.replace("high = 0.0\n", "high = 0.0\nmiss = \"no loss is zero\"\nlow = -1\n");
         let known = Experiment::parse("pair.toml", &known.replace("steps = 1500", "steps = 2")).unwrap();
-        let judged = known.run(&|_, _| ControlFlow::Continue(())).unwrap();
+        let judged = known.run(0, &|_, _| ControlFlow::Continue(())).unwrap();
         assert!(judged[1].met == Some(false) && !judged[1].surprises());
     }
 
@@ -336,7 +382,7 @@ high = 0.0
         assert!(error(&misspelt).contains("sedes"), "{}", error(&misspelt));
         let run = |text: &str| {
             let experiment = Experiment::parse("x.toml", text).unwrap();
-            experiment.run(&|_, _| ControlFlow::Continue(())).unwrap_err().to_string()
+            experiment.run(0, &|_, _| ControlFlow::Continue(())).unwrap_err().to_string()
         };
         assert!(run(&TEXT.replace("relu_output", "relu")).contains("no toy called"));
         assert!(run(&TEXT.replace("d_hidden", "hidden")).contains("no setting"));
@@ -344,6 +390,47 @@ high = 0.0
             run(&TEXT.replace("key = \"loss\"", "key = \"los\"").replace("steps = 1500", "steps = 2"))
                 .contains("\"los\"")
         );
+    }
+
+    #[test]
+    fn what_can_be_no_claim_is_refused_with_its_reason() {
+        let error =
+            |from: &str, to: &str| Experiment::parse("x.toml", &TEXT.replacen(from, to, 1)).unwrap_err().to_string();
+        for (key, value) in
+            [("instances = 2", "100001"), ("instances = 2", "0"), ("seeds = 3", "10001"), ("seeds = 3", "-1")]
+        {
+            let name = key.split(' ').next().unwrap();
+            let got = error(key, &format!("{name} = {value}"));
+            let line = if name == "seeds" { 6 } else { 5 };
+            let want = format!("x.toml: line {line}: {name} = {value}: expected a whole number from 1 to ");
+            assert!(got.starts_with(&want), "{got}");
+        }
+        let claim = "expect \"two features on a line cost p²/6 each\": ";
+        for (from, to, why) in [
+            ("low = 0.00155", "low = nan", "low = nan: expected a number"),
+            ("high = 0.00175", "high = nan", "high = nan: expected a number"),
+            ("high = 0.00175", "high = 0.001", "low = 0.00155 lies above high = 0.001"),
+            ("low = 0.00155\nhigh = 0.00175", "", "a claim that is to be judged has neither low nor high"),
+        ] {
+            let got = error(from, to);
+            assert!(got.starts_with(&format!("x.toml: line 15: {claim}{why}")), "{got}");
+        }
+        let beyond = TEXT.replace("steps = 1500", "steps = 2").replacen("over = \"max\"", "instance = 2", 1);
+        let experiment = Experiment::parse("x.toml", &beyond).unwrap();
+        let got = experiment.run(0, &|_, _| ControlFlow::Continue(())).unwrap_err().to_string();
+        assert_eq!(got, "expect: instance = 2: the toy has 2 instances, counted from 0");
+    }
+
+    #[test]
+    fn seeds_follow_the_first() {
+        let text = TEXT.replace("steps = 1500", "steps = 3");
+        let from = |first: u64| {
+            let experiment = Experiment::parse("pair.toml", &text).unwrap();
+            experiment.run(first, &|_, _| ControlFlow::Continue(())).unwrap()[0].seeds.clone()
+        };
+        let (zero, one) = (from(0), from(1));
+        assert_eq!(zero[1..], one[..2]);
+        assert!(zero[0] != one[0]);
     }
 
     #[test]

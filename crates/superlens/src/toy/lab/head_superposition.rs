@@ -14,11 +14,13 @@ pub const TOY: Toy = Toy {
     about: "more skip-trigrams than attention heads: each is written as a pattern of attention over several heads",
     source: "Jermyn, Olah and Henighan 2023, Attention head superposition (Circuits Updates, May 2023)",
     settings: SETTINGS,
-    keys: "Each instance has trigrams (how many), per_head, loss (cross-entropy over all inputs), learned (share of the skip-trigrams whose output \
+    keys: &[
+        "Each instance has trigrams (how many), per_head, loss (cross-entropy over all inputs), learned (share of the skip-trigrams whose output \
            is the most likely one), accuracy (over all inputs), heads_per_trigram (effective number of heads in each, (Σ|part|)²/Σpart²) and its \
            mean spread, trigrams_per_head (skip-trigrams of which a head has at least a tenth of the largest part), and (how much of a soft \
            AND attention is, 1 for a full one), per_parameter (learned skip-trigrams over weights of the QK circuits), truth, \
            polysemantic_heads and restart_losses.",
+    ],
     model: Some(model),
     run,
 };

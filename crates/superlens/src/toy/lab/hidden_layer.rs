@@ -35,7 +35,11 @@ pub fn restarts(s: &Settings, key: &'static str, instances: usize) -> Result<usi
     s.whole(key, 1..=most)
 }
 
-/// Trains every model `of(instance)` from `starts` starts, all side by side: `[instances][starts]`.
+/// Trains every model `of(instance)` from `starts` starts, all side by side: `[instances][starts]`, of which some may have
+/// diverged.
+///
+/// # Errors
+/// The training was stopped, or diverged from all starts of an instance.
 pub fn train<M: ToyModel>(
     lab: &Lab,
     instances: usize,
@@ -45,7 +49,11 @@ pub fn train<M: ToyModel>(
     let models: Vec<M> = (0..instances).map(of).collect();
     let all = lab.side_by_side(instances * starts, "training", |k, rng, tell| make(&models[k / starts], rng, tell))?;
     let mut all = all.into_iter();
-    Ok((0..instances).map(|_| all.by_ref().take(starts).collect()).collect())
+    let of = |instance| {
+        let made: Vec<Made> = all.by_ref().take(starts).collect();
+        if made.iter().all(Made::diverged) { Err(ToyError::Diverged { instance }) } else { Ok(made) }
+    };
+    (0..instances).map(of).collect()
 }
 
 /// Rows that a loss is averaged over where `active` inputs are on in each.

@@ -4,7 +4,7 @@ use super::tied::{self, setting, short};
 use super::{Axis, Lab, Outcome, Picture, Series, Setting, SettingError, Settings, Toy, ToyError};
 use crate::toy::incidental::lean::{Grown, grow};
 use crate::toy::incidental::{Incidental, Law, Noise, OWN, collisions, converged, fourth_power};
-use crate::toy::{ToyModel, Truth};
+use crate::toy::{ToyModel, Truth, are_bounded};
 use serde_json::json;
 use std::time::Instant;
 use superlens_tensor::Mat;
@@ -16,13 +16,15 @@ pub const TOY: Toy = Toy {
     about: "features that meet on a neuron by chance at the start, and stay: y = ReLU(WWᵀx), more neurons than features",
     source: "Lecomte et al. 2024, What Causes Polysemanticity? (arXiv 2312.03096); collisions n²/(4m)",
     settings: SETTINGS,
-    keys: "Each instance has d_hidden, loss (sum of squared errors over the n one-hot inputs, with the penalty), polysemantic \
+    keys: &[
+        "Each instance has d_hidden, loss (sum of squared errors over the n one-hot inputs, with the penalty), polysemantic \
            (neurons with two or more weights from 0.8 to 1.2), predicted (n²/(4m)), converged (share of features with exactly \
            one such weight), fourth (mean over features of Σ w⁴: 1 where each has one neuron), largest_start_wins (share of the \
            converged features that ended where their weight was largest at the start), truth and history (step, fourth). The \
            document has one number a size d_hidden: sizes, mean_polysemantic, ratio (to n²/(4m)) and mean_converged; \
            converged_sizes and converged_ratio for those sizes in which 95 % converged, deviations ((mean − n²/(4m)) / √(n²/(4m) / \
            instances) there), and slope (of log mean over log size there, if there are two).",
+    ],
     model: Some(model),
     run,
 };
@@ -54,7 +56,9 @@ const SETTLED: f64 = 0.95;
 fn run(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
     let models = models(s, lab.instances)?;
     let start = Instant::now();
-    let grown = lab.side_by_side(models.len(), "training", |i, rng, tell| grow(&models[i], rng, tell))?;
+    let grown = lab.side_by_side(models.len(), "training", |i, rng, tell| {
+        grow(&models[i], rng, tell).filter(|g| are_bounded(g.w.data()) && g.loss.is_finite())
+    })?;
     let steps = models.iter().map(|m| m.training.steps).sum();
     let mut outcome = Outcome { training: start.elapsed(), steps, ..Outcome::default() };
     let head = ["neurons", "loss", "polysemantic", "n²/(4m)", "converged", "Σw⁴", "largest start wins", "truth"];
@@ -63,7 +67,7 @@ fn run(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
         describe(i, model, g, &mut outcome);
     }
     let sizes = by_size(&models, &grown);
-    summarise(&sizes, &mut outcome);
+    summarise(&sizes, models[0].n_features, &mut outcome);
     outcome.pictures.push(sparsification(&models, &grown));
     outcome.pictures.extend(counts(&sizes));
     Ok(outcome)
@@ -138,7 +142,7 @@ fn by_size(models: &[Incidental], grown: &[Grown]) -> Vec<Size> {
     widths.into_iter().map(of).collect()
 }
 
-fn summarise(sizes: &[Size], outcome: &mut Outcome) {
+fn summarise(sizes: &[Size], n_features: usize, outcome: &mut Outcome) {
     let settled: Vec<&Size> = sizes.iter().filter(|s| s.converged >= SETTLED).collect();
     let slope = slope(&settled.iter().map(|s| ((s.d_hidden as f64).ln(), s.mean.ln())).collect::<Vec<_>>());
     let all = |f: &dyn Fn(&Size) -> f64| sizes.iter().map(f).collect::<Vec<f64>>();
@@ -159,19 +163,25 @@ fn summarise(sizes: &[Size], outcome: &mut Outcome) {
         let unsettled =
             if s.converged < SETTLED { " Too few features have gathered for the count to mean much." } else { "" };
         outcome.says.push(format!(
-            "{} neurons: on average {} have two features, where n²/(4m) = {} is expected; {} % of the features have one neuron \
+            "{}: on average {} have two features, where n²/(4m) = {} is expected; {} % of the features have one neuron \
              of their own.{unsettled}",
-            s.d_hidden,
+            tied::many(s.d_hidden, "neuron"),
             short(s.mean),
             short(s.predicted),
             short(100.0 * s.converged),
         ));
     }
-    outcome.says.push(
-        "There is room for each feature. Yet n²/(2m) pairs of features have their largest weight on the same neuron at the \
-         start, and half of those, with opposite signs, can stay: the read-out's ReLU cuts off what is negative."
-            .into(),
-    );
+    let room = match sizes.iter().all(|s| s.d_hidden >= n_features) {
+        true => "There is room for each feature. Yet",
+        false => "Where there are fewer neurons than features, some must share. Besides,",
+    };
+    outcome.says.push(format!(
+        "{room} n²/(2m) pairs of features have their largest weight on the same neuron at the start, and half of those, with \
+         opposite signs, can stay: the read-out's ReLU cuts off what is negative. A neuron has a feature where its weight is \
+         {} to {}, and is counted as polysemantic from two on.",
+        OWN.start(),
+        OWN.end()
+    ));
 }
 
 /// The slope of the straight line closest to the points; `None` unless two differ and all are finite.
@@ -193,7 +203,7 @@ fn sparsification(models: &[Incidental], grown: &[Grown]) -> Picture {
         }
     }
     let line = |&i: &usize| Series {
-        name: format!("{} neurons", models[i].d_hidden),
+        name: tied::many(models[i].d_hidden, "neuron"),
         points: grown[i].history.iter().map(|(step, v)| (*step as f64, *v)).collect(),
         line: true,
     };
@@ -256,6 +266,8 @@ fn models(s: &Settings, instances: usize) -> Result<Vec<Incidental>, SettingErro
             clip_norm: None,
         },
     };
+    let widest = widths.iter().copied().fold(0.0, f64::max) as usize;
+    tied::fits(s, &["n_features", "d_hidden"], instances, model.n_features * widest)?;
     Ok(widths.into_iter().map(|w| Incidental { d_hidden: w as usize, ..model.clone() }).collect())
 }
 

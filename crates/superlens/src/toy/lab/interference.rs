@@ -17,11 +17,14 @@ pub const TOY: Toy = Toy {
     about: "several features on at once in superposition: how errors grow, and which sums are read as other features",
     source: "Elhage et al. 2022, Toy Models of Superposition (arXiv 2209.10652); the errors of pairs in closed form",
     settings: SETTINGS,
-    keys: "The keys of relu_output, and, over the number of features on at once (1 to `most`, among those represented): active, error \
+    keys: &[
+        tied::KEYS,
+        "The keys of relu_output, and, over the number of features on at once (1 to `most`, among those represented): active, error \
            (squared error a row, summed over features), error_each (the same over the features on), misread (share of rows whose \
            largest outputs, as many as are on, are other features), phantom (strength of the strongest output of a feature that is off, \
            on average). pair_misread (two on, both at ½: share of pairs that are misread) and pairs (largest output of a third \
            feature for each pair, a matrix over represented features).",
+    ],
     model: None,
     run,
 };

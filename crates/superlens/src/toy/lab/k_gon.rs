@@ -15,10 +15,12 @@ pub const TOY: Toy = Toy {
     about: "one feature on at a time, in two dimensions: the critical levels at which a search can end",
     source: "Chen et al. 2023, Dynamical versus Bayesian phase transitions in a toy model of superposition (arXiv 2310.06301)",
     settings: SETTINGS,
-    keys: "An instance is a level that was reached: alive (features on the polygon), positive (dead features with a positive bias), \
+    keys: &[
+        "An instance is a level that was reached: alive (features on the polygon), positive (dead features with a positive bias), \
            dead_biases, loss (the lowest found there), critical (computed), reached (searches that ended there), error (relative, \
            of loss against critical), W and b. For the document: levels (all that exist: alive, positive, loss), on_a_level (share of searches), \
-           global (share that reached the lowest level), off_level (their losses). --instances is not used.",
+           global (share that reached the lowest level), lowest_found_over_lowest (losses), off_level (their losses). --instances is not used.",
+    ],
     model: None,
     run,
 };

@@ -1,14 +1,14 @@
 //! `toy memoriser`: labels in the bits of weights, and a network that learned random labels by heart.
 
 use super::tied::{LR, STEPS, setting, short};
-use super::{Axis, Lab, Outcome, Picture, Series, Setting, SettingError, Settings, Toy, ToyError};
+use super::{Axis, Lab, Outcome, Picture, Series, Setting, SettingError, Settings, Toy, ToyError, made};
 use crate::toy::bit_extraction::BitExtraction;
 use crate::toy::lookup::Lookup;
 use crate::toy::memoriser::Memoriser;
 use crate::toy::noise::Gaussian;
 use crate::toy::probe::{Probe, participation_ratio};
 use crate::toy::tied::recipe;
-use crate::toy::{Made, ToyModel, dictionary, make};
+use crate::toy::{Made, ToyModel, dictionary};
 use serde_json::json;
 use std::time::Instant;
 use superlens_tensor::{Mat, Rng};
@@ -18,13 +18,15 @@ pub const TOY: Toy = Toy {
     about: "random labels: written into the bits of weights (address → weight → bit), and learned by heart",
     source: "after Bartlett et al. 2019 (arXiv 1703.02930) and Vardi et al. 2021 (arXiv 2110.03187); table and checks derived",
     settings: SETTINGS,
-    keys: "Each instance has, of the table: table_labels, word_recall and label_recall (share of words and of labels read \
+    keys: &[
+        "Each instance has, of the table: table_labels, word_recall and label_recall (share of words and of labels read \
            right), noisy_word_recall and noisy_label_recall (after one unit in the last place on every weight), \
            word_participation (participation ratio of the number that a weight hands on) and word_probe (accuracy of linear \
            probes for its labels, on other addresses). Of the trained network: loss, recall, participation (of the first \
            hidden layer, as a share of its live neurons), probe (accuracy of a linear probe for the labels, on items it was \
            not fitted on), dictionary_fvu and twin_fvu (what a sparse dictionary leaves of held-out items, and of Gaussian rows \
            of the same covariance), dictionary_ratio (the first over the second), polysemantic and truth.",
+    ],
     model: Some(|s| Ok(Box::new(model(s, 0)?))),
     run,
 };
@@ -87,7 +89,7 @@ fn run(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
     let start = Instant::now();
     let measured = lab.side_by_side(lab.instances, "learning by heart", |_, rng, tell| {
         let toy = model(s, rng.fork("list").next_u64()).ok()?;
-        let made = make(&toy, rng, tell)?;
+        let made = made(&toy, rng, tell)?;
         Some((table(address, bits, &rng.fork("table")), by_heart(&toy, made, active, &rng.fork("measured"))))
     })?;
     let steps = model(s, 0)?.training.steps * lab.instances as u64;

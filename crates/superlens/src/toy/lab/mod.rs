@@ -33,13 +33,16 @@ mod skip_trigram;
 mod snap;
 mod sparsification;
 mod stuck;
+#[cfg(test)]
+mod tests;
 mod tied;
 
-use super::ToyModel;
+use super::{Made, ToyModel, make};
 use rayon::prelude::*;
 use serde_json::{Map, Value};
 use std::ops::ControlFlow;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 use superlens_tensor::Rng;
 
@@ -87,7 +90,7 @@ pub struct Toy {
     pub source: &'static str,
     pub settings: &'static [Setting],
     /// What its JSON holds beyond the keys that all toys share, for `--help`.
-    pub keys: &'static str,
+    pub keys: &'static [&'static str],
     /// The model whose layer can be read and diagnosed, made with these settings; `None` where there is no single one.
     pub model: Option<ModelOf>,
     pub run: fn(&Settings, &Lab) -> Result<Outcome, ToyError>,
@@ -108,6 +111,33 @@ impl Toy {
         })
     }
 
+    /// Runs it. Settings that were given and that this run has no use for are refused before it begins its work: toys read all
+    /// their settings before they first call the watcher.
+    ///
+    /// # Errors
+    /// A setting that can't be, one that is not used, a training that diverged; or the watcher broke.
+    pub fn work(&self, s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
+        let unused = OnceLock::new();
+        let watch = |share: f64, stage: &str| match unused.get_or_init(|| s.unused()) {
+            Ok(()) => (lab.watch)(share, stage),
+            Err(_) => ControlFlow::Break(()),
+        };
+        let result = (self.run)(s, &Lab { instances: lab.instances, rng: lab.rng.clone(), watch: &watch });
+        match (unused.get(), result) {
+            (Some(Err(e)), _) => Err(e.clone().into()),
+            (None, Ok(outcome)) => Ok(s.unused().map(|()| outcome)?),
+            (_, Err(ToyError::Diverged { instance })) => {
+                let (i, of) = (instance + 1, lab.instances);
+                let settings = s.of_instance(instance.min(of - 1), of);
+                Err(SettingError::new(format!(
+                    "training diverged in instance {i} of {of} ({settings}): its weights ran beyond all numbers; lower lr"
+                ))
+                .into())
+            }
+            (_, result) => result,
+        }
+    }
+
     /// Settings that make it quick, for tests and benches.
     pub fn small(&self) -> Vec<String> {
         let quick = [
@@ -123,7 +153,9 @@ impl Toy {
             "looks=5",
             "with=steps=20",
         ];
-        let has = |pair: &&str| self.settings.iter().any(|s| pair.split('=').next() == Some(s.key));
+        // Without those of a circuit that is not the default; they say so first.
+        let used = || self.settings.iter().filter(|s| !s.says.starts_with("trained:"));
+        let has = |pair: &&str| used().any(|s| pair.split('=').next() == Some(s.key));
         quick.iter().filter(|s| has(s)).map(|s| s.to_string()).collect()
     }
 }
@@ -140,17 +172,17 @@ pub struct Lab<'a> {
 impl Lab<'_> {
     /// Makes `count` things side by side, each a task for the thread pool: thing `i` from `rng.fork_index(i)` alone, so that
     /// threads change no byte. `make` says what share of its own work is done as often as it likes, and ends without an answer
-    /// where it is told to break. Costly things should come first.
+    /// where it is told to break, or where its training diverges. Costly things should come first.
     ///
     /// # Errors
-    /// [`ToyError::Stopped`] if the watcher broke.
+    /// [`ToyError::Stopped`] if the watcher broke; else [`ToyError::Diverged`] if a thing could not be made.
     pub fn side_by_side<T: Send>(
         &self,
         count: usize,
         stage: &str,
         make: impl Fn(usize, &Rng, &mut dyn FnMut(f64) -> ControlFlow<()>) -> Option<T> + Sync,
     ) -> Result<Vec<T>, ToyError> {
-        let done = Mutex::new(0.0f64);
+        let (done, stopped) = (Mutex::new(0.0f64), AtomicBool::new(false));
         let one = |i: usize| {
             let mut mine = 0.0;
             let mut tell = |share: f64| {
@@ -160,15 +192,29 @@ impl Lab<'_> {
                     *done / count as f64
                 };
                 mine = share;
-                (self.watch)(all.clamp(0.0, 1.0), stage)
+                let go = (self.watch)(all.clamp(0.0, 1.0), stage);
+                stopped.fetch_or(go.is_break(), Ordering::Relaxed);
+                go
             };
             tell(0.0).is_continue().then_some(())?;
             let made = make(i, &self.rng.fork_index(i as u64), &mut tell)?;
             tell(1.0).is_continue().then_some(made)
         };
         let all: Vec<Option<T>> = (0..count).into_par_iter().with_max_len(1).map(one).collect();
-        all.into_iter().collect::<Option<_>>().ok_or(ToyError::Stopped)
+        // Several things may belong to one instance, one after the other.
+        let instance = |k: usize| k / (count / self.instances.max(1)).max(1);
+        let missing = all.iter().position(Option::is_none).map(instance);
+        match missing {
+            Some(_) if stopped.into_inner() => Err(ToyError::Stopped),
+            Some(instance) => Err(ToyError::Diverged { instance }),
+            None => Ok(all.into_iter().flatten().collect()),
+        }
     }
+}
+
+/// The weights of `model`, for [`Lab::side_by_side`]: none where the training was told to break, or diverged.
+fn made(model: &dyn ToyModel, rng: &Rng, tell: &mut dyn FnMut(f64) -> ControlFlow<()>) -> Option<Made> {
+    make(model, rng, tell).filter(|made| !made.diverged())
 }
 
 /// Why there is no outcome.
@@ -178,6 +224,9 @@ pub enum ToyError {
     Setting(#[from] SettingError),
     #[error("stopped before the models were trained")]
     Stopped,
+    /// From every start of this instance.
+    #[error("training diverged in instance {instance}")]
+    Diverged { instance: usize },
 }
 
 /// What came of a toy.
@@ -312,66 +361,4 @@ pub struct Series {
     pub name: String,
     pub points: Vec<(f64, f64)>,
     pub line: bool,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::toy::make;
-
-    /// What a model says of itself fits what it gives.
-    #[test]
-    fn every_model_has_a_layer_and_its_truth() {
-        for toy in TOYS {
-            let Some(model) = toy.model else { continue };
-            let settings = Settings::parse(toy.name, toy.settings, &toy.small()).unwrap();
-            let model = model(&settings).unwrap();
-            let stream = Rng::new(3);
-            let made = make(model.as_ref(), &stream, &mut |_| ControlFlow::Continue(())).unwrap();
-            let truth = model.truth(&made.params);
-            let sample = model.sample(&made.params, 40, &stream.fork("rows"));
-            assert_eq!((sample.activations.rows(), sample.features.rows()), (40, 40), "{}", toy.name);
-            assert_eq!(sample.activations.cols(), truth.causes.len(), "{}", toy.name);
-            assert_eq!((truth.live.len(), truth.directions.cols()), (truth.causes.len(), truth.causes.len()));
-            assert!(sample.activations.data().iter().chain(sample.features.data()).all(|v| v.is_finite()));
-            let again = model.sample(&made.params, 40, &stream.fork("rows"));
-            assert_eq!(again.activations, sample.activations, "{}: the same stream, other rows", toy.name);
-            let other = model.sample(&made.params, 40, &stream.fork("others"));
-            assert_ne!(other.activations, sample.activations, "{}: another stream, the same rows", toy.name);
-        }
-    }
-
-    #[test]
-    fn things_made_side_by_side_keep_their_order_and_stop() {
-        let watch = |_: f64, _: &str| ControlFlow::Continue(());
-        let lab = Lab { instances: 1, rng: Rng::new(0), watch: &watch };
-        let got = lab
-            .side_by_side(5, "counting", |i, rng, tell| tell(0.5).is_continue().then(|| (i, rng.clone().next_u64())));
-        let want: Vec<_> = (0..5).map(|i| (i, Rng::new(0).fork_index(i as u64).next_u64())).collect();
-        assert_eq!(got.unwrap(), want);
-        let stop = |share: f64, _: &str| if share > 0.4 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-        let lab = Lab { instances: 1, rng: Rng::new(0), watch: &stop };
-        assert!(matches!(lab.side_by_side(5, "counting", |i, _, _| Some(i)), Err(ToyError::Stopped)));
-    }
-
-    #[test]
-    fn every_toy_runs_with_its_defaults_made_small() {
-        for toy in TOYS {
-            let settings = Settings::parse(toy.name, toy.settings, &toy.small()).unwrap();
-            let watch = |_: f64, _: &str| ControlFlow::Continue(());
-            let lab = Lab { instances: 3, rng: Rng::new(0), watch: &watch };
-            let outcome = (toy.run)(&settings, &lab).unwrap();
-            assert!(!outcome.instances.is_empty(), "{}", toy.name);
-            let columns = outcome.table[0].len();
-            assert!(outcome.table.len() > 1 && outcome.table.iter().all(|row| row.len() == columns));
-            assert!(!outcome.says.is_empty() && outcome.instances.iter().all(|i| i.contains_key("loss")));
-        }
-    }
-
-    #[test]
-    fn names_are_told_apart_and_unknown_ones_listed() {
-        assert_eq!(Toy::find("relu_output").unwrap().name, "relu_output");
-        let error = Toy::find("relu").unwrap_err().to_string();
-        assert!(error.starts_with("there is no toy called \"relu\"; there are relu_output, "), "{error}");
-    }
 }

@@ -3,7 +3,7 @@
 use super::tied::{setting, short};
 use super::{Axis, Heat, HeatPanel, Lab, Outcome, Picture, Series, Setting, SettingError, Settings, Toy, ToyError};
 use crate::toy::modular_addition::{Addition, ModularAddition, ONE_FREQUENCY, only_cosines, power, strongest};
-use crate::toy::{ToyModel, Truth};
+use crate::toy::{ToyModel, Truth, are_bounded};
 use serde_json::json;
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -16,11 +16,13 @@ pub const TOY: Toy = Toy {
     about: "a + b mod p: first learned by heart, then understood, by neurons that multiply cosines",
     source: "Gromov 2023, Grokking modular arithmetic (arXiv 2301.02679); Nanda et al. 2023 (arXiv 2301.05217)",
     settings: SETTINGS,
-    keys: "Each instance has loss (mean over the training pairs), train_accuracy, test_accuracy, learned_at and understood_at (steps at which \
+    keys: &[
+        "Each instance has loss (mean over the training pairs), train_accuracy, test_accuracy, learned_at and understood_at (steps at which \
            99 % of the training pairs and of the held-out pairs are right; null before), delay (their ratio), frequency_share (median over live \
            neurons of the share of their input's variance at one frequency), single_frequency (share of the live neurons with at least 0.85 there), \
            live (neurons above a hundredth of the largest variance), frequencies (how many frequencies have a live neuron), cosine_accuracy (on the held-out pairs, with each \
            neuron cut down to its strongest frequency), truth and history (step, loss, accuracy on training pairs, on held-out pairs).",
+    ],
     model: Some(model),
     run,
 };
@@ -116,6 +118,7 @@ fn grow(model: &ModularAddition, rng: &Rng, tell: &mut dyn FnMut(f64) -> Control
         end
     });
     end.is_continue().then_some(())?;
+    params.blocks.iter().all(|(_, block)| are_bounded(block.data())).then_some(())?;
     let loss = noted.inner.loss(&params, steps, &mut params.zeros_like());
     noted.look(steps, loss, &params);
     let cosine_accuracy = noted.inner.accuracies(&only_cosines(&params)).1;

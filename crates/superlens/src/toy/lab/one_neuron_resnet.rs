@@ -14,10 +14,12 @@ pub const TOY: Toy = Toy {
     about: "a ResNet with one neuron a block tells a disc from its surroundings; a network of the input's width can't",
     source: "Lin and Jegelka 2018, ResNet with one-neuron hidden layers is a Universal Approximator (arXiv 1806.10909)",
     settings: SETTINGS,
-    keys: "Each instance has loss (cross-entropy of the best ResNet on fresh batches), error and narrow_error (share of the \
+    keys: &[
+        "Each instance has loss (cross-entropy of the best ResNet on fresh batches), error and narrow_error (share of the \
            square that the best ResNet and the best network of width 2 get wrong), error_ratio, restart_errors and \
            narrow_restart_errors, unbounded and narrow_unbounded (share of a circle of radius 50 that is called inside), \
            polysemantic and truth.",
+    ],
     model: Some(|s| Ok(Box::new(model(s, true)?))),
     run,
 };
@@ -68,6 +70,9 @@ fn run(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
     let mut trained = lab.side_by_side(total, "training", |k, rng, tell| {
         let model = &models[which(k)];
         let made = make(model, rng, tell)?;
+        if made.diverged() {
+            return Some(Trained { made, error: f64::INFINITY });
+        }
         let margin = model.margin(&made.params, &grid);
         let wrong = margin.iter().enumerate().filter(|(r, m)| (**m > 0.0) != inside(grid.row(*r))).count();
         Some(Trained { made, error: wrong as f64 / margin.len() as f64 })
@@ -81,6 +86,9 @@ fn run(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
     for i in 0..lab.instances {
         let deep: Vec<Trained> = trained.drain(..restarts[0]).collect();
         let flat: Vec<Trained> = narrow.drain(..restarts[1]).collect();
+        if [best(&deep), best(&flat)].iter().any(|t| t.made.diverged()) {
+            return Err(ToyError::Diverged { instance: i });
+        }
         instance(i, &models, &deep, &flat, &mut outcome);
     }
     outcome.says = vec![format!(

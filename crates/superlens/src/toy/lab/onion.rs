@@ -14,9 +14,11 @@ pub const TOY: Toy = Toy {
     source: "Csordás et al. 2024, Recurrent Neural Networks Learn to Store and Generate Sequences using Non-Linear \
              Representations (arXiv 2408.10920)",
     settings: SETTINGS,
-    keys: "Each instance has loss (share of tokens that peeling reads wrong), linear (accuracy of a linear probe for the token \
+    keys: &[
+        "Each instance has loss (share of tokens that peeling reads wrong), linear (accuracy of a linear probe for the token \
            at each position, on fresh sequences), onion (that of peeling), chance, linear_first and linear_rest (mean over \
            all positions but the first), onion_least, polysemantic and truth.",
+    ],
     model: Some(|s| Ok(Box::new(model(s)?))),
     run,
 };

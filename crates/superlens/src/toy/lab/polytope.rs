@@ -3,11 +3,11 @@
 mod pictures;
 
 use super::tied::{BATCH, LR, STEPS, setting, short};
-use super::{Lab, Outcome, Setting, SettingError, Settings, Toy, ToyError};
+use super::{Lab, Outcome, Setting, SettingError, Settings, Toy, ToyError, made};
 use crate::toy::polytope::{Corners, Net, Polytope, Tail};
 use crate::toy::probe::agreement;
 use crate::toy::tied::recipe;
-use crate::toy::{Made, ToyModel, make};
+use crate::toy::{Made, ToyModel};
 use serde_json::json;
 use std::time::Instant;
 use superlens_tensor::{Mat, Rng};
@@ -17,13 +17,15 @@ pub const TOY: Toy = Toy {
     about: "a classifier of ReLUs: scale a layer and the label flips, unless no bias or norm lets it; spline codes of classes",
     source: "Black et al. 2022, Interpreting Neural Networks through the Polytope Lens (arXiv 2211.12312); invariance derived",
     settings: SETTINGS,
-    keys: "There is an instance for each tail of each --instances. Each has tail, loss (cross-entropy), accuracy, flips (share \
+    keys: &[
+        "There is an instance for each tail of each --instances. Each has tail, loss (cross-entropy), accuracy, flips (share \
            of images whose label changes for some scale), code_changes (share whose spline code does), code_distance (largest \
            mean share of signs that change), flips_by_scale, codes_by_scale, within and between (mean share of signs that \
            differ between images of a class and of two), distance_ratio, near and far (signs that change per segment between \
            images of two classes: within a twentieth of the place where the label changes, and farther than a quarter), \
            boundary_ratio, across and along (the same per whole segment, between classes and within one), profile, \
            polysemantic and truth. The document also has scales.",
+    ],
     model: Some(|s| {
         let tail = tails(s)?[0];
         let task = task(s, &Rng::new(0).fork("task"))?;
@@ -129,7 +131,7 @@ fn run(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
         .collect::<Result<Vec<_>, SettingError>>()?;
     let start = Instant::now();
     let measured = lab.side_by_side(models.len(), "training", |k, rng, tell| {
-        let made = make(&models[k], rng, tell)?;
+        let made = made(&models[k], rng, tell)?;
         Some(measure(&models[k], made, &rng.fork("measured")))
     })?;
     let steps = models.iter().map(|m| m.training.steps).sum();

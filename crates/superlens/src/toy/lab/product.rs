@@ -1,6 +1,6 @@
 //! `toy product`: x·y from four ReLUs of x ± y, a computation that misses the neuron basis without superposition.
 
-use super::tied::{setting, short};
+use super::tied::{many, setting, short};
 use super::{Heat, HeatPanel, Lab, Outcome, Panel, Picture, Setting, SettingError, Settings, Toy, ToyError};
 use crate::toy::product::{Grid, Net, Product, best_factor, best_symmetric, symmetric_error};
 use crate::toy::{ToyModel, Truth};
@@ -13,7 +13,8 @@ pub const TOY: Toy = Toy {
     about: "x·y from ReLUs of x ± y: each neuron answers to both inputs because the computation mixes them",
     source: "x·y = ((x + y)² − (x − y)²) / 4, with a·ReLU(|x ± y| − t) for the squares; x, y standard normal",
     settings: SETTINGS,
-    keys: "Each instance has loss (mean squared error on a million fresh samples; the variance of x·y is 1), restart_losses (on the \
+    keys: &[
+        "Each instance has loss (mean squared error on a million fresh samples; the variance of x·y is 1), restart_losses (on the \
            grid), median_restart, missed (share of the restarts more than a tenth worse than the best), angle (largest angle in degrees \
            between a neuron and its nearest diagonal), signs_right (+ along x + y, − along x − y), thresholds (of |x ± y|), \
            threshold_off (largest share by which one differs from their mean), contrast_mixes (smaller over larger of each neuron's \
@@ -22,6 +23,7 @@ pub const TOY: Toy = Toy {
            the closed forms of a·ReLU(|x ± y| − t): seed_formula (t = a = 1), seed_factor and seed_best (t = 1), best_threshold, \
            best_factor and symmetric_best; and of the seed formula on [−2, 2]²: corner_error (the largest error), uniform_error (mean squared) and \
            uniform_r2.",
+    ],
     model: Some(model),
     run,
 };
@@ -127,8 +129,9 @@ fn says(neurons: usize) -> Vec<String> {
     let (t, a, error) = best_symmetric();
     vec![
         format!(
-            "{neurons} neurons. Theory, for four: ReLU(|x ± y| − 1) leaves {} of the variance, with the best factor {}; the best \
+            "{}. Theory, for four: ReLU(|x ± y| − 1) leaves {} of the variance, with the best factor {}; the best \
              threshold {} and factor {} leave {}. Neurons then lie along the diagonals, + along x + y and − along x − y.",
+            many(neurons, "neuron"),
             short(symmetric_error(1.0, 1.0)),
             short(symmetric_error(1.0, best_factor(1.0))),
             short(t),

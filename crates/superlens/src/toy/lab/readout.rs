@@ -16,12 +16,14 @@ pub const TOY: Toy = Toy {
     about: "how many features fit in d dimensions: linear, ReLU or thresholded read-out, and losses that forgive small interference",
     source: "closed forms: Eckart and Young 1936; Rankin 1955; spherical codes found by L-BFGS",
     settings: SETTINGS,
-    keys: "An instance is a tolerance: epsilon, linear (features that a linear read-out carries), relu, positive (features with pairwise \
+    keys: &[
+        "An instance is a tolerance: epsilon, linear (features that a linear read-out carries), relu, positive (features with pairwise \
            inner products of at most epsilon: a threshold at epsilon, or a loss that forgives positive interference and silences \
            negative), both (|inner product| at most epsilon: a loss that forgives both signs), loss (left at `positive` features), W. \
            positive_2d and both_2d: what angles allow where d = 2. For the document: pair_error (of [I, −I], largest over rows without an antipodal pair), pair_cost (its loss on pairs \
            over 1/6 each), linear_excess and pair_excess (‖1 − WᵀW‖² of the best linear read-out of 2d features and of [I, −I]/√2, over n − d), \
            most_apart (least over starts of the largest cosine of 2d + 1 directions) and negative_apart (of d + 2).",
+    ],
     model: None,
     run,
 };

@@ -14,8 +14,7 @@ pub const TOY: Toy = Toy {
     about: "neurons with a ReLU of their own: h = ReLU(Wx), x' = ReLU(Wᵀh + b), a privileged basis",
     source: "Elhage et al. 2022, Toy Models of Superposition (arXiv 2209.10652), the privileged basis",
     settings: SETTINGS,
-    keys: "W is the paper's, d_hidden rows of n_features numbers. Each instance also has monosemantic_neurons, \
-           polysemantic_neurons, truth, norms, restart_losses and history (step, loss).",
+    keys: &[tied::KEYS, "Also monosemantic_neurons and polysemantic_neurons."],
     model: Some(model),
     run,
 };
@@ -69,12 +68,12 @@ fn run(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
     outcome.pictures.push(neurons(&best));
     outcome.pictures.push(weights(&best));
     outcome.says.push(format!(
-        "{} features, {} neurons. Of the {} restarts the best is kept; a neuron is polysemantic if a second feature has a \
+        "{}, {}. Of {} the best is kept; a neuron is polysemantic if a second feature has a \
          tenth of its variance. Theory: neurons are monosemantic while features are dense and turn polysemantic as they \
          become sparse.",
-        plan.importance.len(),
-        plan.d_hidden,
-        s.text("restarts")
+        tied::many(plan.importance.len(), "feature"),
+        tied::many(plan.d_hidden, "neuron"),
+        tied::many(best.first().map_or(0, |b| b.losses.len()), "restart")
     ));
     Ok(outcome)
 }

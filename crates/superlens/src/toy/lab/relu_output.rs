@@ -18,13 +18,12 @@ pub const TOY: Toy = Toy {
     about: "features squeezed through a linear bottleneck: x' = ReLU(WᵀWx + b), or without the ReLU",
     source: "Elhage et al. 2022, Toy Models of Superposition (arXiv 2209.10652)",
     settings: SETTINGS,
-    keys: "W is the paper's, d_hidden rows of n_features numbers. Each instance also has dimensions_per_feature (D* = m/‖W‖²), \
-           norms, sum_dimensionality, share_in_pairs (features within 0.05 of D = 1/2), cosines (of represented pairs), gaps \
-           (degrees, in the plane), antipodal_pairs (cosine below −0.98), cross_cosine (largest of the other |cosines|), \
-           superposition (Σ (Ŵ_i·W_j)² over the others), first_dimensionality (of feature 1), loss_sum (over features), linear_optimum (the best loss of a linear \
-           model, where it is known) and its ratio loss_over_linear, truth, restart_losses and history (step, loss). With \
-           groups: within (cosines inside the sets), within_cosine and across_cosine (means of |cosine|), locally_orthogonal (whether the first is smaller), and antipodes_across \
-           (features whose opposite belongs to another set).",
+    keys: &[
+        tied::KEYS,
+        "Also linear_optimum (the best loss of a linear model, where it is known) and its ratio loss_over_linear. With groups: within \
+         (cosines inside the sets), within_cosine and across_cosine (means of |cosine|), locally_orthogonal (whether the first is \
+         smaller), and antipodes_across (features whose opposite belongs to another set).",
+    ],
     model: Some(model),
     run,
 };
@@ -86,13 +85,16 @@ fn run(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
     }
     let (n, m) = (plan.importance.len(), plan.d_hidden);
     outcome.says.push(format!(
-        "{n} features in {m} dimensions. The linear optimum keeps the {} most important features and loses the variance of \
+        "{} in {}. The linear optimum keeps the {} most important features and loses the variance of \
          the others, p/3 − p²/4 each; what lies below it is the gain of superposition.",
+        tied::many(n, "feature"),
+        tied::many(m, "dimension"),
         m.min(n)
     ));
     outcome.says.push(
         "D* is the number of hidden dimensions per feature: 1 without superposition, 1/2 for antipodal pairs.".into(),
     );
+    outcome.says.extend(tied::unpaired(&best));
     outcome.pictures.extend(tied::directions(&best, "Feature directions, dense to sparse"));
     outcome.pictures.push(tied::norm_bars(&best));
     outcome.pictures.push(tied::grams(&best));

@@ -1,7 +1,8 @@
 //! What `--set key=value` may say of a toy, and the one line that comes back where it says something else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// One thing that can be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,18 @@ impl SettingError {
 pub struct Settings {
     toy: &'static str,
     values: BTreeMap<&'static str, String>,
+    /// Keys that are not left at their default.
+    given: BTreeSet<&'static str>,
+    /// Shared by clones.
+    asked: Arc<Mutex<Asked>>,
+}
+
+/// What a run has asked for so far.
+#[derive(Debug, Default)]
+struct Asked {
+    read: BTreeSet<&'static str>,
+    /// Of these, the ones that are a choice among words.
+    chosen: BTreeSet<&'static str>,
 }
 
 impl Settings {
@@ -54,10 +67,11 @@ impl Settings {
                 return Err(SettingError(format!("--set {pair}: {key} is set twice")));
             }
         }
+        let given = values.keys().copied().collect();
         for setting in known {
             values.entry(setting.key).or_insert_with(|| setting.default.to_string());
         }
-        Ok(Settings { toy, values })
+        Ok(Settings { toy, values, given, asked: Arc::default() })
     }
 
     /// All of them, as they would be typed.
@@ -67,7 +81,39 @@ impl Settings {
 
     /// The text of a setting. Panics if there is no such setting: keys are the toy's own.
     pub fn text(&self, key: &str) -> &str {
-        self.values.get(key).unwrap_or_else(|| panic!("{} has no setting {key}", self.toy))
+        let found = self.values.get_key_value(key);
+        let (key, value) = found.unwrap_or_else(|| panic!("{} has no setting {key}", self.toy));
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).read.insert(*key);
+        value
+    }
+
+    /// The same with another value for `key`.
+    pub fn with(&self, key: &'static str, value: String) -> Settings {
+        let mut other = self.clone();
+        other.values.insert(key, value);
+        other
+    }
+
+    /// An error if a setting was given that nothing has asked for: this run has no use for it.
+    ///
+    /// # Errors
+    /// The first of them, with the choices that were made.
+    pub fn unused(&self) -> Result<(), SettingError> {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(key) = self.given.iter().find(|key| !asked.read.contains(*key)) else { return Ok(()) };
+        let chosen: Vec<String> = asked.chosen.iter().map(|k| format!("{k}={}", self.values[k])).collect();
+        let with = if chosen.is_empty() { String::new() } else { format!(" with {}", chosen.join(", ")) };
+        Err(SettingError(format!("--set {key}={}: {key} is not used{with}", self.values[key])))
+    }
+
+    /// What sets instance `i` of `instances` apart: what was given, and the density and learning rate of each, as it has them.
+    pub fn of_instance(&self, i: usize, instances: usize) -> String {
+        let told = |key: &&str| self.given.contains(*key) || ["density", "lr", "optimiser"].contains(key);
+        let value = |key: &&'static str| match self.over_instances(key, instances, f64::NEG_INFINITY..=f64::INFINITY) {
+            Ok(each) => each[i].to_string(),
+            Err(_) => self.values[key].clone(),
+        };
+        self.values.keys().filter(|k| told(k)).map(|k| format!("{k}={}", value(k))).collect::<Vec<_>>().join(", ")
     }
 
     /// An error about `key`.
@@ -113,6 +159,13 @@ impl Settings {
 
     /// One of the words in `choices`.
     pub fn choice<T: Copy>(&self, key: &str, choices: &[(&str, T)]) -> Result<T, SettingError> {
+        if let Some((key, _)) = self.values.get_key_value(key) {
+            self.asked.lock().unwrap_or_else(PoisonError::into_inner).chosen.insert(*key);
+        }
+        self.word(key, choices)
+    }
+
+    fn word<T: Copy>(&self, key: &str, choices: &[(&str, T)]) -> Result<T, SettingError> {
         let found = choices.iter().find(|(word, _)| *word == self.text(key)).map(|(_, value)| *value);
         found.ok_or_else(|| {
             let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
@@ -122,7 +175,7 @@ impl Settings {
 
     /// `true` or `false`.
     pub fn flag(&self, key: &str) -> Result<bool, SettingError> {
-        self.choice(key, &[("true", true), ("false", false)])
+        self.word(key, &[("true", true), ("false", false)])
     }
 
     /// One number an instance: a number for all, a list whose length divides `instances`, or `HI..LO`, log-spaced.
@@ -223,6 +276,17 @@ mod tests {
         assert_eq!(of("exp:0.5").unwrap(), [1.0, 0.5, 0.25]);
         assert_eq!(of("1,0.2,0.3").unwrap(), [1.0, 0.2, 0.3]);
         assert!(["zipf", "zipf:x", "exp:-1", "1,2", "gauss:1"].iter().all(|text| of(text).is_err()));
+    }
+
+    #[test]
+    fn what_nothing_asked_for_is_not_passed_over() {
+        let s = settings(&["n=banana", "bias=true", "shape=uniform"]).unwrap();
+        s.flag("bias").unwrap();
+        s.choice("shape", &[("uniform", 1)]).unwrap();
+        assert_eq!(s.unused().unwrap_err().to_string(), "--set n=banana: n is not used with shape=uniform");
+        // Asking through another value of the same settings counts.
+        assert_eq!(s.with("n", "3".into()).whole("n", 1..=5), Ok(3));
+        assert_eq!(s.unused(), Ok(()));
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! `toy skip_trigram`: what softmax attention does that no sum of skip-trigrams can.
 
 use super::tied::{LR, STEPS, setting, short};
-use super::{Axis, Lab, Outcome, Picture, Series, Setting, SettingError, Settings, Toy, ToyError};
+use super::{Axis, Lab, Outcome, Picture, Series, Setting, SettingError, Settings, Toy, ToyError, made};
 use crate::toy::probe::unexplained;
 use crate::toy::skip_trigram::{SkipTrigram, Task, attention, best_sum, sets};
 use crate::toy::tied::recipe;
-use crate::toy::{Made, ToyModel, make};
+use crate::toy::{Made, ToyModel};
 use serde_json::json;
 use std::time::Instant;
 use superlens_tensor::Mat;
@@ -15,12 +15,14 @@ pub const TOY: Toy = Toy {
     about: "one layer of softmax attention with inhibition, against the best sum of skip-trigrams",
     source: "after Elhage et al. 2021, A Mathematical Framework for Transformer Circuits; the example is derived",
     settings: SETTINGS,
-    keys: "Each instance has l1, loss (mean squared error over all sets of keys), fvu (share of the task's variance that the \
+    keys: &[
+        "Each instance has l1, loss (mean squared error over all sets of keys), fvu (share of the task's variance that the \
            model leaves), task_sum_fvu and answer_sum_fvu (what the best sum of keys leaves of the task and of the model's \
            answers), layer_sum_fvu (what the best sums leave of the layer's variance), l0 (neurons above 1e-3, averaged over \
            sets), polysemantic, truth and answers (set by set). The document also has alone and both (the example's first key \
            alone; with the others), sum_predicts, gap, example_sum_error (root mean square over all sets of what the best sum \
            is off) and example_answers.",
+    ],
     model: Some(|s| Ok(Box::new(model(s, s.over_instances("l1", 1, 0.0..=1e3)?[0])?))),
     run,
 };
@@ -62,7 +64,7 @@ fn run(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
             .into());
     }
     let start = Instant::now();
-    let made = lab.side_by_side(models.len(), "training", |i, rng, tell| make(&models[i], rng, tell))?;
+    let made = lab.side_by_side(models.len(), "training", |i, rng, tell| made(&models[i], rng, tell))?;
     let steps = models.iter().map(|m| m.training.steps).sum();
     let mut outcome = Outcome { training: start.elapsed(), steps, ..Outcome::default() };
     describe(&models, &made, &mut outcome);

@@ -17,11 +17,13 @@ pub const TOY: Toy = Toy {
     about: "a pentagon with one feature of another density stretches, then snaps into two digons",
     source: "Elhage et al. 2022, Toy Models of Superposition (arXiv 2209.10652), non-uniform superposition",
     settings: SETTINGS,
-    keys: "An instance is a density of the odd feature: ratio (to the others' density), loss (the lower), pentagon and digons (the \
+    keys: &[
+        "An instance is a density of the odd feature: ratio (to the others' density), loss (the lower), pentagon and digons (the \
            loss of each branch), pentagon_alive and digons_alive (features represented), stretch (largest gap of the pentagon in \
            degrees), odd_norm (of the pentagon), W and b of the better one. For the document: crossing (ratio at which the better \
            one changes; 0 if none), crossings (how often), slope_jump (of the better loss at the crossing, by ratio, relative to the \
            slope), both_exist (whether both are minima there). --instances is not used.",
+    ],
     model: None,
     run,
 };

@@ -12,9 +12,11 @@ pub const TOY: Toy = Toy {
     about: "one feature's weights under gradient flow: the penalty makes them few, ‖w‖₁ ≈ 1/(1/√m + λt)",
     source: "Lecomte et al. 2024, What Causes Polysemanticity? (arXiv 2312.03096), the speed of sparsification",
     settings: SETTINGS,
-    keys: "Each instance has loss (1 − ‖w‖²)² at the end, history (time, ‖w‖₁, weights left), factor (for the times with λt from \
+    keys: &[
+        "Each instance has loss (1 − ‖w‖²)² at the end, history (time, ‖w‖₁, weights left), factor (for the times with λt from \
            10/√m to 1/4: the larger of ‖w‖₁ and 1/(1/√m + λt) over the smaller; null without such times), count_factor (the same of the weights left and \
            1/(1/√m + λt)²) and left (weights at the end).",
+    ],
     model: None,
     run,
 };
@@ -27,8 +29,8 @@ const SETTINGS: &[Setting] = &[
     setting("until", "5", "time at the end, in units of 1/λ"),
 ];
 
-/// Steps between two calls of the watcher.
-const LOOK: u64 = 4096;
+/// Weights that are moved, at most, between two calls of the watcher: some tenths of a second.
+const LOOK: u64 = 1 << 27;
 
 struct Flow {
     m: usize,
@@ -81,7 +83,7 @@ impl Flow {
             while w.last().is_some_and(|w| *w <= 0.0) {
                 w.pop();
             }
-            if k.is_multiple_of(LOOK) {
+            if k.is_multiple_of((LOOK / self.m as u64).clamp(1, 4096)) {
                 tell(k as f64 / self.steps as f64).is_continue().then_some(())?;
             }
         }

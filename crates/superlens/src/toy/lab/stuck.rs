@@ -1,7 +1,7 @@
 //! `toy stuck`: how often training misses a solution with one feature a neuron, though there is room.
 
 use super::hidden_layer::{self, object, restarts};
-use super::tied::{self, setting, short};
+use super::tied::{self, many, setting, short};
 use super::{Axis, Lab, Outcome, Picture, Series, Setting, SettingError, Settings, Toy, ToyError};
 use crate::toy::hidden_layer::{Init, Task};
 use crate::toy::lab::experiment::median;
@@ -17,11 +17,13 @@ pub const TOY: Toy = Toy {
     about: "small networks on |x| and on pairwise AND that training leaves beside a solution of one feature a neuron",
     source: "setup chosen after a remark on stuck optimisation; frequencies by an independent training of eight starts",
     settings: SETTINGS,
-    keys: "Each instance has loss (median over starts of the mean over rows and outputs), relative (loss / E[y²], start by start), solved \
+    keys: &[
+        "Each instance has density, loss (median over starts of the mean over rows and outputs), relative (loss / E[y²], start by start), solved \
            (share of starts below 1e-3), solved_starts (how many), stuck (share between 1e-3 and one half), monosemantic (share of the live neurons that have \
            no more inputs than a right one, two for an AND and one for |x|, and one output), monosemantic_solved (the same over solved \
            starts; null if there are none), dead_outputs (share behind a ReLU that never opens), rotated (share of starts whose truth is \
            orthogonal/rotated) and weight_decay.",
+    ],
     model: Some(model),
     run,
 };
@@ -64,8 +66,10 @@ fn models(s: &Settings, instances: usize) -> Result<Vec<(Stuck, f64)>, SettingEr
     let densities = s.over_instances("density", instances, 1e-4..=1.0)?;
     let decays = s.over_instances("weight_decay", instances, 0.0..=1e3)?;
     // The shared getter reads one number; here there may be a list.
-    let first = Settings::parse("stuck", SETTINGS, &pairs_with_one_decay(s, decays[0]))?;
-    let training = hidden_layer::training(&first)?;
+    let training = hidden_layer::training(&s.with("weight_decay", decays[0].to_string()))?;
+    let starts = restarts(s, "starts", instances)?;
+    let outputs = if task == Task::Abs { n_inputs } else { n_inputs * (n_inputs - 1) / 2 };
+    tied::fits(s, &["n_inputs", "d_hidden", "starts"], starts * instances, d_hidden * (n_inputs + outputs + 1))?;
     let of = |(density, decay): (f64, f64)| {
         let mut training = training.clone();
         match &mut training.optimiser {
@@ -76,15 +80,6 @@ fn models(s: &Settings, instances: usize) -> Result<Vec<(Stuck, f64)>, SettingEr
         (Stuck { task: task.clone(), n_inputs, d_hidden, density, readout, init, batch, training }, decay)
     };
     Ok(densities.into_iter().zip(decays).map(of).collect())
-}
-
-/// The settings with a single weight decay.
-fn pairs_with_one_decay(s: &Settings, decay: f64) -> Vec<String> {
-    let one = |(key, value): (&str, &str)| match key {
-        "weight_decay" => format!("{key}={decay}"),
-        _ => format!("{key}={value}"),
-    };
-    s.all().map(one).collect()
 }
 
 fn model(s: &Settings) -> Result<Box<dyn ToyModel>, SettingError> {
@@ -116,7 +111,11 @@ struct Learned {
 impl Learned {
     fn of(model: &Stuck, made: &[Made], rng: &superlens_tensor::Rng) -> Learned {
         let rows = hidden_layer::fresh_rows(model.density * model.n_inputs as f64).min(200_000);
-        let loss = |m: &Made| model.layer().fresh_loss(&m.params, rows, rng) / model.mean_square();
+        // A start that diverged is neither solved nor stuck.
+        let loss = |m: &Made| match m.diverged() {
+            true => f64::INFINITY,
+            false => model.layer().fresh_loss(&m.params, rows, rng) / model.mean_square(),
+        };
         let monosemantic = |m: &Made| {
             let live: Vec<bool> = model.neurons(&m.params).into_iter().filter(|n| n.0).map(|n| n.1).collect();
             live.iter().filter(|poly| !**poly).count() as f64 / live.len().max(1) as f64
@@ -167,14 +166,20 @@ fn describe(models: &[(Stuck, f64)], learned: &[Learned], outcome: &mut Outcome)
             "dead_outputs": mean(&l.dead_outputs), "rotated": rotated,
         })));
     }
+    let needed = right.get("b1").cols();
+    let room = if model.d_hidden >= needed {
+        "so nothing forces features to share. That only training is to blame no single network shows; a second start that ends \
+         elsewhere would."
+    } else {
+        "but these have fewer, so that features must share or be dropped, whatever the training."
+    };
     outcome.says.push(format!(
-        "{} inputs, {} neurons, {} starts; losses are relative to E[y²]. A network of {} neurons without loss and with one feature each can be \
-         written down, so nothing forces features to share. Stuck: between {SOLVED} and {LOW}. That only training is to blame no single \
-         network shows; a second start that ends elsewhere would.",
-        model.n_inputs,
-        model.d_hidden,
-        learned[0].relative.len(),
-        model.n_features()
+        "{}, {}, {}; losses are relative to E[y²]. Stuck: between {SOLVED} and {LOW}. A network of {} without loss and with one \
+         feature each can be written down, {room}",
+        many(model.n_inputs, "input"),
+        many(model.d_hidden, "neuron"),
+        many(learned[0].relative.len(), "start"),
+        many(needed, "neuron"),
     ));
     outcome.pictures.push(picture(models, learned));
 }

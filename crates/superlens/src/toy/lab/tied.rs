@@ -20,7 +20,7 @@ use superlens_tensor::kernels::tied::Response;
 use superlens_tensor::optim::{AdamConfig, Optimiser, Schedule, SgdConfig};
 use superlens_tensor::train::TrainConfig;
 
-/// Largest sizes: what a laptop's memory holds.
+/// Largest sizes, one by one; that they fit together is looked at by [`fits`].
 const MOST_FEATURES: usize = 20_000;
 const MOST_HIDDEN: usize = 5_000;
 /// Density below which 31 random bits would be too few.
@@ -132,7 +132,28 @@ pub fn plan(
             s.wrong("restarts", &format!("at most {MOST_MODELS} models in all; {instances} instances were asked for"))
         );
     }
+    fits(s, &["n_features", "d_hidden", "restarts"], restarts * instances, (d_hidden + 1) * n)?;
     Ok((plan, density))
+}
+
+/// Bytes that models may take together.
+const MOST_BYTES: f64 = 8e9;
+
+/// Refuses models whose parameters, with gradient and moments, don't fit into memory; `keys` are the settings that say how many
+/// and how large they are.
+pub fn fits(s: &Settings, keys: &[&str], models: usize, parameters: usize) -> Result<(), SettingError> {
+    let bytes = 16.0 * models as f64 * parameters as f64;
+    if bytes <= MOST_BYTES {
+        return Ok(());
+    }
+    let sizes: Vec<String> = keys.iter().map(|k| format!("{k}={}", s.text(k))).collect();
+    Err(SettingError::new(format!(
+        "--set {}: {models} models of {parameters} parameters take {} GB with gradient and moments; expected at most {} GB: \
+         fewer --instances, or smaller ones",
+        sizes.join(", "),
+        short(bytes / 1e9),
+        MOST_BYTES / 1e9
+    )))
 }
 
 /// Standard deviation of the first weights of a toy that has [`INIT`].
@@ -217,7 +238,7 @@ pub fn train_on(
         .ok_or(ToyError::Stopped)?;
     outcome.training += start.elapsed();
     outcome.steps += plan.steps * all.len() as u64;
-    let mut best = best_of(trained, laws, restarts);
+    let mut best = best_of(trained, laws, restarts)?;
     if restarts > 1 {
         let rng = lab.rng.fork("measured");
         let pairs: Vec<_> = best.iter_mut().zip(laws).enumerate().collect();
@@ -243,40 +264,59 @@ pub fn minimise(s: &Settings, plan: &Plan, laws: &[FeatureLaw], lab: &Lab) -> Re
         let w = Mat::from_vec(n, m, numbers[..n * m].to_vec());
         Some(Trained { w, b, loss: loss / n as f64, history: Vec::new(), path: Vec::new() })
     })?;
-    Ok(best_of(found, laws, restarts))
+    best_of(found, laws, restarts)
 }
 
-fn best_of(models: Vec<Trained>, laws: &[FeatureLaw], restarts: usize) -> Vec<Best> {
+/// The best restart of each instance. Those that diverged have an infinite loss and are never it.
+fn best_of(models: Vec<Trained>, laws: &[FeatureLaw], restarts: usize) -> Result<Vec<Best>, ToyError> {
     let mut models = models.into_iter();
-    let best = |law: &FeatureLaw| {
+    let best = |(instance, law): (usize, &FeatureLaw)| {
         let models: Vec<Trained> = models.by_ref().take(restarts).collect();
         let losses: Vec<f64> = models.iter().map(|m| m.loss).collect();
         let model = models.into_iter().min_by(|a, b| a.loss.total_cmp(&b.loss)).expect("at least one restart");
-        Best { model, losses, density: law.densities() }
+        if !model.loss.is_finite() {
+            return Err(ToyError::Diverged { instance });
+        }
+        Ok(Best { model, losses, density: law.densities() })
     };
-    laws.iter().map(best).collect()
+    laws.iter().enumerate().map(best).collect()
 }
+
+/// Represented features beyond which pairs are not compared.
+const MOST_PAIRED: usize = 2000;
+
+/// What the JSON of every instance holds, for `--help`.
+pub const KEYS: &str = "Each instance has density, seed, loss, n_represented (‖W_i‖ above 1/2), feature_dimensionality, W (the \
+    paper's, d_hidden rows of n_features numbers), b, dimensions_per_feature (D* = m/‖W‖²), norms, superposition (Σ (Ŵ_i·W_j)² \
+    over the others), first_dimensionality (of feature 1), sum_dimensionality, share_in_pairs (features within 0.05 of D = 1/2), \
+    loss_sum (over features), cosines (of represented pairs), antipodal_pairs (cosine below −0.98) and cross_cosine (largest of \
+    the other |cosines|), these three null beyond 2000 represented features, gaps (degrees, in the plane), truth, restart_losses \
+    (null for one that diverged) and history (step, loss).";
 
 /// The keys that the contract names, and a few more.
 pub fn instance(seed: usize, best: &Best, truth: &Truth) -> Map<String, Value> {
     let w = &best.model.w;
     let rows: Vec<Vec<f32>> = (0..w.cols()).map(|k| (0..w.rows()).map(|i| w[(i, k)]).collect()).collect();
+    let dimensions = dimensionality(w);
+    let cosines = (n_represented(w) <= MOST_PAIRED).then(|| cosines(w));
+    let antipodal = cosines.as_ref().map(|all| all.iter().filter(|c| **c < -0.98).count());
+    let cross = cosines.as_ref().map(|all| all.iter().filter(|c| **c >= -0.98).fold(0.0f64, |a, c| a.max(c.abs())));
     let value = json!({
         "density": best.density.iter().copied().fold(0.0, f64::max),
         "seed": seed,
         "loss": best.model.loss,
         "n_represented": n_represented(w),
-        "feature_dimensionality": dimensionality(w),
+        "feature_dimensionality": dimensions,
         "dimensions_per_feature": dimensions_per_feature(w),
         "norms": norms(w),
         "superposition": superposition(w),
-        "first_dimensionality": dimensionality(w)[0],
+        "first_dimensionality": dimensions[0],
         "loss_sum": best.model.loss * w.rows() as f64,
-        "sum_dimensionality": dimensionality(w).iter().sum::<f64>(),
+        "sum_dimensionality": dimensions.iter().sum::<f64>(),
         "share_in_pairs": share_in_pairs(w),
-        "cosines": cosines(w),
-        "antipodal_pairs": cosines(w).iter().filter(|c| **c < -0.98).count(),
-        "cross_cosine": cosines(w).iter().filter(|c| **c >= -0.98).fold(0.0f64, |a, c| a.max(c.abs())),
+        "cosines": cosines,
+        "antipodal_pairs": antipodal,
+        "cross_cosine": cross,
         "gaps": gaps(w),
         "truth": truth.label(),
         "W": rows,
@@ -286,6 +326,12 @@ pub fn instance(seed: usize, best: &Best, truth: &Truth) -> Map<String, Value> {
     });
     let Value::Object(map) = value else { unreachable!("an object was written down") };
     map
+}
+
+/// Says so where there were too many features to compare pairs.
+pub fn unpaired(best: &[Best]) -> Option<String> {
+    let many = best.iter().any(|b| n_represented(&b.model.w) > MOST_PAIRED);
+    many.then(|| format!("Cosines of pairs are left out beyond {MOST_PAIRED} represented features."))
 }
 
 /// Share of the represented features whose dimensionality lies within 0.05 of the half that an antipodal pair has.
@@ -316,10 +362,14 @@ pub fn directions(best: &[Best], title: &str) -> Option<Picture> {
 /// Instances that a picture with a panel for each has room for.
 const PANELS: usize = 10;
 
+/// Features that a matrix of pairs is drawn for: the most important ones.
+const MOST_DRAWN: usize = 400;
+
 /// `WᵀW` of each instance, the most important feature first.
 pub fn grams(best: &[Best]) -> Picture {
     let rows = |w: &Mat| {
-        let gram = matmul(w, w.t());
+        let w = w.select_rows(&(0..w.rows().min(MOST_DRAWN)).collect::<Vec<_>>());
+        let gram = matmul(&w, w.t());
         (0..gram.rows()).map(|i| gram.row(i).iter().map(|&v| f64::from(v)).collect()).collect()
     };
     Picture::Heat(Heat {
@@ -389,6 +439,11 @@ pub fn dimensionality_sweep(best: &[Best]) -> Option<Picture> {
         ],
         levels: [(1.0, "1"), (2.0 / 3.0, "2/3"), (0.5, "1/2"), (0.4, "2/5")].map(|(y, l)| (y, l.to_string())).to_vec(),
     })
+}
+
+/// A number of things: `1 neuron`, `2 neurons`.
+pub fn many(count: usize, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Three significant digits.
