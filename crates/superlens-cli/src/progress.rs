@@ -1,7 +1,8 @@
 //! How far a command is: a bar on standard error if that is a terminal, otherwise a line now and then.
 
-use std::cell::Cell;
 use std::io::{IsTerminal, stderr};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -15,78 +16,147 @@ const REDRAW: Duration = Duration::from_millis(50);
 /// When the first line comes where there is no bar; each wait after it is twice as long, up to the longest.
 const FIRST_LINE: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// The ticker never looks more often than this.
+const LEAST_WAIT: Duration = Duration::from_millis(20);
 /// Below this share done, the time left is a guess and not told.
 const TELLING: f64 = 0.01;
 
-/// How far something is, from 0 to 1, and what is being done.
+/// How far something is, from 0 to 1, and what is being done. Shown also while nothing new is told: work may be long between two looks.
 pub struct Progress {
     quiet: bool,
+    shared: Arc<Shared>,
+    ticker: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// Told when the state is over.
+    over: Condvar,
+}
+
+struct State {
     /// `None` where lines are written instead.
     bar: Option<ProgressBar>,
     start: Instant,
     /// When to show something again.
-    next: Cell<Instant>,
-    wait: Cell<Duration>,
+    next: Instant,
+    wait: Duration,
+    fraction: f64,
+    stage: String,
+    over: bool,
 }
 
 impl Progress {
     pub fn new(quiet: bool) -> Self {
         let start = Instant::now();
-        let bar = (stderr().is_terminal() || quiet).then(|| {
-            let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-            let bar = ProgressBar::with_draw_target(Some(STEPS), target);
+        let bar = (stderr().is_terminal() && !quiet).then(|| {
+            let bar = ProgressBar::with_draw_target(Some(STEPS), ProgressDrawTarget::stderr());
             match ProgressStyle::with_template("{bar:32} {percent:>3} %  {msg}") {
                 Ok(style) => bar.with_style(style),
                 Err(_) => bar,
             }
         });
-        let next = if bar.is_some() { start } else { start + FIRST_LINE };
-        Self { quiet, bar, start, next: Cell::new(next), wait: Cell::new(FIRST_LINE) }
+        let state = State {
+            next: if bar.is_some() { start } else { start + FIRST_LINE },
+            bar,
+            start,
+            wait: FIRST_LINE,
+            fraction: 0.0,
+            stage: "working".into(),
+            over: false,
+        };
+        let shared = Arc::new(Shared { state: Mutex::new(state), over: Condvar::new() });
+        let ticker = (!quiet).then(|| {
+            let shared = shared.clone();
+            thread::spawn(move || shared.tick())
+        });
+        Self { quiet, shared, ticker }
     }
 
     /// `fraction` of the whole is done, 0 to 1; now at `stage`.
     pub fn at(&self, fraction: f64, stage: &str) {
-        let now = Instant::now();
-        if self.quiet || now < self.next.get() {
+        if self.quiet {
             return;
         }
-        let fraction = fraction.clamp(0.0, 1.0);
-        let left = self.left(fraction, now);
-        match &self.bar {
-            Some(bar) => {
-                self.next.set(now + REDRAW);
-                bar.set_position((fraction * STEPS as f64) as u64);
-                bar.set_message(format!("{stage}{left}"));
-            }
-            None => {
-                self.next.set(now + self.wait.get());
-                self.wait.set((2 * self.wait.get()).min(LONGEST_WAIT));
-                say(&format!("{:3.0} %  {stage}{left}", 100.0 * fraction));
-            }
+        let mut state = self.shared.lock();
+        state.fraction = fraction.clamp(0.0, 1.0);
+        if state.stage != stage {
+            state.stage = stage.into();
         }
-    }
-
-    /// How long the rest takes if it goes on as so far; nothing while that can't be told.
-    fn left(&self, fraction: f64, now: Instant) -> String {
-        if fraction < TELLING {
-            return String::new();
-        }
-        let left = (now - self.start).mul_f64((1.0 - fraction) / fraction);
-        format!(", {:#} left", HumanDuration(Duration::from_secs(left.as_secs_f64().ceil() as u64)))
+        state.show(Instant::now());
     }
 
     /// Runs `print`, which writes to the terminal, with the bar out of its way.
     pub fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
-        match &self.bar {
+        let bar = self.shared.lock().bar.clone();
+        match bar {
             Some(bar) => bar.suspend(print),
             None => print(),
         }
     }
 }
 
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows the state whenever it is time, until it is over.
+    fn tick(&self) {
+        let mut state = self.lock();
+        while !state.over {
+            let now = Instant::now();
+            state.show(now);
+            let wait = (state.next - now).max(LEAST_WAIT);
+            state = self.over.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl State {
+    /// If it is time for that.
+    fn show(&mut self, now: Instant) {
+        if now < self.next || self.over {
+            return;
+        }
+        let left = self.left(now);
+        match &self.bar {
+            Some(bar) => {
+                self.next = now + REDRAW;
+                bar.set_position((self.fraction * STEPS as f64) as u64);
+                bar.set_message(format!("{}{left}", self.stage));
+            }
+            None => {
+                self.next = now + self.wait;
+                self.wait = (2 * self.wait).min(LONGEST_WAIT);
+                say(&format!("{:3.0} %  {}{left}", 100.0 * self.fraction, self.stage));
+            }
+        }
+    }
+
+    /// How long the rest takes if it goes on as so far; nothing while that can't be told.
+    fn left(&self, now: Instant) -> String {
+        if self.fraction < TELLING {
+            return String::new();
+        }
+        let left = (now - self.start).mul_f64((1.0 - self.fraction) / self.fraction);
+        format!(", {:#} left", HumanDuration(Duration::from_secs(left.as_secs_f64().ceil() as u64)))
+    }
+}
+
 impl Drop for Progress {
     fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
+        let bar = {
+            let mut state = self.shared.lock();
+            state.over = true;
+            state.bar.take()
+        };
+        self.shared.over.notify_all();
+        if let Some(ticker) = self.ticker.take() {
+            // It has nothing left to do but to see that it is over.
+            let _ = ticker.join();
+        }
+        if let Some(bar) = bar {
             bar.finish_and_clear();
         }
     }
@@ -99,9 +169,13 @@ mod tests {
     #[test]
     fn the_time_left_follows_from_the_time_gone() {
         let progress = Progress::new(true);
-        let after = |seconds| progress.start + Duration::from_secs(seconds);
-        assert_eq!(progress.left(0.25, after(10)), ", 30s left");
-        assert_eq!(progress.left(0.001, after(10)), "");
-        assert_eq!(progress.left(1.0, after(90)), ", 0s left");
+        let left = |fraction, seconds| {
+            let mut state = progress.shared.lock();
+            state.fraction = fraction;
+            state.left(state.start + Duration::from_secs(seconds))
+        };
+        assert_eq!(left(0.25, 10), ", 30s left");
+        assert_eq!(left(0.001, 10), "");
+        assert_eq!(left(1.0, 90), ", 0s left");
     }
 }

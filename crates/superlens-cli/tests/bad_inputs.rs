@@ -341,7 +341,7 @@ fn line_printed(case: &Case) -> Result<String, String> {
     if !case.file.is_empty() {
         command.arg(&input);
     }
-    command.args(case.flags);
+    command.args(case.flags).arg("--quiet");
     match case.command {
         ["convert"] => command.arg(folder.join("converted")),
         _ => command.arg("--out").arg(folder.join("report")),

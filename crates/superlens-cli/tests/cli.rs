@@ -85,7 +85,7 @@ fn bad_usage_and_bad_input_are_one_line_and_exit_code_2() {
         &["diagnose", "a.npy", "--out", "."],
         &["diagnose", "a.npy", "--out", "a.npy"],
     ] {
-        let output = superlens(&folder, arguments);
+        let output = command(&folder, arguments).arg("--quiet").output().expect("superlens starts");
         let told = text(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {told}");
         assert!(told.starts_with("error: ") && told.lines().count() == 1, "{arguments:?}: {told}");
@@ -97,7 +97,7 @@ fn bad_usage_and_bad_input_are_one_line_and_exit_code_2() {
 #[test]
 fn json_is_one_document_and_nothing_else() {
     let folder = folder_with_activations();
-    let output = superlens(&folder, &["diagnose", "a.npy", "--json", "--basis", "privileged"]);
+    let output = superlens(&folder, &["diagnose", "a.npy", "--json", "--basis", "privileged", "--quiet"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(
@@ -107,7 +107,7 @@ fn json_is_one_document_and_nothing_else() {
     assert_eq!(document["layer"]["basis"], "privileged");
     assert!(document["layer"]["verdict"].is_string() && document["hypotheses"].is_array());
     assert!(document["seconds"].as_f64().is_some_and(|seconds| seconds > 0.0));
-    assert!(output.stderr.is_empty(), "no progress where nobody watches: {}", text(&output.stderr));
+    assert!(output.stderr.is_empty(), "no progress where none is wanted: {}", text(&output.stderr));
     assert_eq!(names(folder.path()), ["a.npy"], "nothing is written without --out");
 }
 
@@ -166,6 +166,7 @@ fn a_reader_that_leaves_is_no_error() {
     let folder = folder_with_activations();
     for arguments in [&["diagnose", "a.npy"][..], &["diagnose", "a.npy", "--json"], &["--help"]] {
         let mut child = command(&folder, arguments)
+            .arg("--quiet")
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -183,7 +184,7 @@ fn ctrl_c_leaves_nothing_behind() {
     use std::time::{Duration, Instant};
 
     let folder = tempdir().unwrap();
-    let child = command(&folder, &["demo", "--out", "run"])
+    let child = command(&folder, &["demo", "--out", "run", "--quiet"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

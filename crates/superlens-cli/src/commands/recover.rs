@@ -89,7 +89,7 @@ fn rows(args: &RecoverRows, global: Global) -> Result<(), Failure> {
         dims: dictionary.d(),
         rows: x.rows(),
         coherence,
-        guaranteed_k: coherence.map(|mu| guaranteed(mu, dictionary.n())),
+        guaranteed_k: coherence.map(|mu| guaranteed(mu, dictionary.norms().iter().filter(|n| **n > 0.0).count())),
         choice: plan.choice,
         planted_k: plan.planted,
         noise: plan.noise,

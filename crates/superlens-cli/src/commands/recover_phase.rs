@@ -99,7 +99,7 @@ fn transition(args: &RecoverPhase) -> Result<Transition, Failure> {
 fn document(args: &RecoverPhase, transition: &Transition, points: &[Point]) -> Value {
     json!({
         "delta": points.iter().map(|p| p.delta).collect::<Vec<f64>>(),
-        "rho_half": points.iter().map(|p| p.half).collect::<Vec<f64>>(),
+        "rho_half": points.iter().map(|p| p.half).collect::<Vec<Option<f64>>>(),
         "rho_theory": points.iter().map(|p| p.theory).collect::<Vec<f64>>(),
         "tried": points.iter().map(|p| &p.tried).collect::<Vec<_>>(),
         "atoms": transition.atoms,
@@ -113,8 +113,9 @@ fn document(args: &RecoverPhase, transition: &Transition, points: &[Point]) -> V
 fn write_table(out: &mut impl Write, points: &[Point]) -> io::Result<()> {
     let mut rows = vec![["δ = dims/atoms", "half succeed at ρ = k/dims", "theory", "apart"].map(str::to_string)];
     for p in points {
-        let apart = format!("{:+.4}", p.half - p.theory).replace('-', "−");
-        rows.push([format!("{:.3}", p.delta), format!("{:.4}", p.half), format!("{:.4}", p.theory), apart]);
+        let apart = p.half.map_or("–".into(), |half| format!("{:+.4}", half - p.theory).replace('-', "−"));
+        let half = p.half.map_or("not seen".into(), |half| format!("{half:.4}"));
+        rows.push([format!("{:.3}", p.delta), half, format!("{:.4}", p.theory), apart]);
     }
     for line in table::lines(&rows) {
         writeln!(out, "{line}")?;

@@ -69,8 +69,9 @@ fn describe(members: Vec<usize>, gram: &Mat) -> Cluster {
     let part: Vec<f64> = members.iter().flat_map(|&i| members.iter().map(move |&j| f64::from(gram[(i, j)]))).collect();
     let dims = sym_eigen(&part, n).map_or(n, |e| e.values.iter().filter(|v| **v > DIMENSION * e.values[0]).count());
     let cosines = sorted(n, |i, j| part[i * n + j]);
-    let polytope = known(n, dims)
-        .into_iter()
+    // Noise looks like further dimensions, so that shapes of fewer are held against it as well.
+    let polytope = (1..=dims)
+        .flat_map(|dims| known(n, dims))
         .map(|(name, shape)| (name, distance(&cosines, &shape)))
         .filter(|(_, d)| *d < NEAR)
         .min_by(|a, b| a.1.total_cmp(&b.1));

@@ -136,7 +136,7 @@ impl Dictionary {
     }
 }
 
-/// The largest k with `k < (1 + 1/μ)/2`, no more than there are atoms: so few active ones are found by orthogonal matching pursuit and by
+/// The largest k with `k < (1 + 1/μ)/2`, no more than there are atoms that are not zero: so few active ones are found by orthogonal matching pursuit and by
 /// basis pursuit whatever they are (Tropp 2004, *Greed is good: algorithmic results for sparse approximation*).
 pub fn guaranteed(coherence: f64, atoms: usize) -> usize {
     // Rounding of μ must not promise more than the theorem does.

@@ -62,8 +62,8 @@ pub struct Transition {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Point {
     pub delta: f64,
-    /// ρ at which half of the trials succeed, by interpolation, and what the formula says.
-    pub half: f64,
+    /// ρ at which half of the trials succeed, by interpolation; `None` where no crossing was seen. And what the formula says.
+    pub half: Option<f64>,
     pub theory: f64,
     /// Share recovered at each ρ that was tried, in ascending order.
     pub tried: Vec<(f64, f64)>,
@@ -128,15 +128,10 @@ impl Transition {
     }
 }
 
-/// Where the share of successes falls through one half: the last crossing by interpolation, or the end where it never does.
-fn half(shares: &[(f64, f64)]) -> f64 {
-    let crossing = shares.windows(2).rev().find(|w| w[0].1 >= 0.5 && w[1].1 < 0.5);
-    match (crossing, shares.first(), shares.last()) {
-        (Some(w), ..) => w[0].0 + (w[1].0 - w[0].0) * (w[0].1 - 0.5) / (w[0].1 - w[1].1),
-        (None, Some(first), _) if first.1 < 0.5 => first.0,
-        (None, _, Some(last)) => last.0,
-        _ => f64::NAN,
-    }
+/// Where the share of successes falls through one half: the last crossing by interpolation, if there is one.
+fn half(shares: &[(f64, f64)]) -> Option<f64> {
+    let w = shares.windows(2).rev().find(|w| w[0].1 >= 0.5 && w[1].1 < 0.5)?;
+    Some(w[0].0 + (w[1].0 - w[0].0) * (w[0].1 - 0.5) / (w[0].1 - w[1].1))
 }
 
 #[cfg(test)]
@@ -171,7 +166,7 @@ mod tests {
         for method in ["amp", "basis_pursuit"] {
             let t = transition(method);
             let points = t.measure(&Rng::new(0), &|_| ControlFlow::Continue(())).unwrap();
-            assert!((points[0].half - points[0].theory).abs() < 0.06, "{method}: {points:?}");
+            assert!((points[0].half.unwrap() - points[0].theory).abs() < 0.06, "{method}: {points:?}");
             assert!(points[0].tried.first().unwrap().1 > points[0].tried.last().unwrap().1);
         }
     }
@@ -186,14 +181,14 @@ mod tests {
             pool.install(|| t.measure(&Rng::new(1), &|_| ControlFlow::Continue(()))).unwrap()
         };
         let points = run(1);
-        assert!(points[0].half < points[0].theory - 0.04, "{points:?}");
+        assert!(points[0].half.unwrap() < points[0].theory - 0.04, "{points:?}");
         assert_eq!(points, run(3));
         assert!(t.measure(&Rng::new(1), &|_| ControlFlow::Break(())).is_none());
     }
 
     #[test]
     fn the_half_is_where_the_shares_cross() {
-        assert_eq!(half(&[(0.1, 1.0), (0.2, 0.75), (0.3, 0.25), (0.4, 0.0)]), 0.25);
-        assert_eq!((half(&[(0.1, 0.2)]), half(&[(0.1, 1.0)])), (0.1, 0.1));
+        assert_eq!(half(&[(0.1, 1.0), (0.2, 0.75), (0.3, 0.25), (0.4, 0.0)]), Some(0.25));
+        assert_eq!((half(&[(0.1, 0.2)]), half(&[(0.1, 1.0)])), (None, None));
     }
 }

@@ -62,12 +62,14 @@ pub fn planted_as(
     non_negative: bool,
     rng: &mut Rng,
 ) -> (Mat, Vec<Sparse>) {
+    // A zero atom adds nothing that could be found.
+    let live: Vec<u32> = (0..dictionary.n() as u32).filter(|&j| dictionary.norms()[j as usize] > 0.0).collect();
     let one = |_| {
-        let mut row: Sparse = rng.permutation(dictionary.n())[..k.min(dictionary.n())]
+        let mut row: Sparse = rng.permutation(live.len())[..k.min(live.len())]
             .iter()
-            .map(|&j| {
+            .map(|&place| {
                 let sign = if !non_negative && rng.chance(0.5) { -1.0 } else { 1.0 };
-                (j as u32, sign * amplitudes.draw(rng))
+                (live[place], sign * amplitudes.draw(rng))
             })
             .collect();
         row.sort_unstable_by_key(|a| a.0);

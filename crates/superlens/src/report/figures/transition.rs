@@ -19,7 +19,7 @@ const HALF: f64 = 0.018;
 /// `method` is how the shares were measured, in words.
 pub fn transition(points: &[Point], non_negative: bool, method: &str) -> Figure {
     let law = if non_negative { "non-negative" } else { "signed" };
-    let title = format!("Where sparse recovery ends: {law} coefficients");
+    let title = format!("Where sparse recovery ends ({law})");
     let mut sheet = Sheet::new(WIDTH, 430.0, &title);
     let keys = [
         (Key::Line("limit-dash"), "theory: half succeed".to_string()),
@@ -43,14 +43,17 @@ pub fn transition(points: &[Point], non_negative: bool, method: &str) -> Figure 
     }
     sheet.polyline("limit-dash", &curve.iter().map(|p| (x.at(p.0), y.at(p.1))).collect::<Vec<_>>());
     for point in points {
-        sheet.dot("found-open", Dot::Round, (x.at(point.delta), y.at(point.half)), 5.0);
+        if let Some(half) = point.half {
+            sheet.dot("found-open", Dot::Round, (x.at(point.delta), y.at(half)), 5.0);
+        }
     }
     sheet.x_axis(&area, &x.ticks(), x_name);
     sheet.text("soft", Anchor::End, area.right - 12.0, area.bottom - 10.0, "recovered");
     sheet.text("soft", Anchor::Start, area.left + 12.0, area.top + 16.0, "not recovered");
     let each = |p: &Point| {
-        let [delta, half, theory] = [p.delta, p.half, p.theory].map(words::number);
-        format!("at δ = {delta} half succeed at ρ = {half}, theory {theory}")
+        let [delta, theory] = [p.delta, p.theory].map(words::number);
+        let half = p.half.map_or("was not seen".into(), |half| format!("succeed at ρ = {}", words::number(half)));
+        format!("at δ = {delta} half {half}, theory {theory}")
     };
     let caption = format!(
         "Below the curve (Donoho and Tanner's weak threshold, from its formula) almost every row comes back, above it almost none. \
@@ -84,7 +87,7 @@ mod tests {
 
     #[test]
     fn it_stands_no_points_and_odd_ones() {
-        let point = |tried: Vec<(f64, f64)>| Point { delta: 0.5, half: f64::NAN, theory: 0.38, tried };
+        let point = |tried: Vec<(f64, f64)>| Point { delta: 0.5, half: None, theory: 0.38, tried };
         for points in [vec![], vec![point(vec![])], vec![point(vec![(0.3, 1.0)]), point(vec![(0.3, 1.0), (0.4, 0.0)])]]
         {
             let svg = transition(&points, false, "AMP").standalone();
