@@ -6,7 +6,7 @@ use std::path::Path;
 use superlens::sae::files;
 use superlens::sae::metrics;
 use superlens_tensor::Mat;
-use superlens_tensor::io::{ReadOptions, read_matrix};
+use superlens_tensor::io::{ReadOptions, read_directions, read_matrix};
 
 use crate::args::{Eval, Global};
 use crate::failure::Failure;
@@ -75,7 +75,7 @@ pub fn run(args: &Eval, global: Global) -> Result<(), Failure> {
 }
 
 fn read(file: &Path) -> Result<Mat, Failure> {
-    Ok(read_matrix(file, &ReadOptions::default()).map_err(Failure::input)?.mat)
+    Ok(read_directions(file, &ReadOptions::default()).map_err(Failure::input)?.mat)
 }
 
 fn check_width(flag: &str, file: &Path, found: usize, expected: usize) -> Result<(), Failure> {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use superlens::report::InputFile;
 use superlens_tensor::Mat;
-use superlens_tensor::io::{Loaded, ReadOptions, read_matrix};
+use superlens_tensor::io::{Loaded, ReadError, ReadOptions, read_directions, read_matrix};
 
 use crate::failure::Failure;
 
@@ -27,7 +27,7 @@ pub struct File<'a> {
 
 /// Reads directions that are rows, or columns with `transpose`.
 pub fn directions(file: File, transpose: bool) -> Result<Directions, Failure> {
-    let loaded = matrix(file)?;
+    let loaded = read(file, read_directions)?;
     let input = input(file.path, &loaded);
     let (rows, columns) = loaded.mat.shape();
     let orientation = if transpose {
@@ -39,11 +39,16 @@ pub fn directions(file: File, transpose: bool) -> Result<Directions, Failure> {
     Ok(Directions { mat, orientation, input })
 }
 
-/// One array of a file, with the reader's line where it can't be had.
+/// The activations in a file.
 pub fn matrix(file: File) -> Result<Loaded, Failure> {
+    read(file, read_matrix)
+}
+
+/// One array of a file, with the reader's line where it can't be had.
+fn read(file: File, by: fn(&Path, &ReadOptions) -> Result<Loaded, ReadError>) -> Result<Loaded, Failure> {
     let options = ReadOptions { key: file.key.map(str::to_owned), flatten: file.flatten };
     // The readers speak of --key; where there are several files each has a flag of its own.
-    read_matrix(file.path, &options).map_err(|e| Failure::Input(e.to_string().replace("--key", file.flag)))
+    by(file.path, &options).map_err(|e| Failure::Input(e.to_string().replace("--key", file.flag)))
 }
 
 /// What the manifest says of a file that was read.

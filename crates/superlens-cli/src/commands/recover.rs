@@ -10,7 +10,7 @@ use superlens::geometry::recover::methods::{Choice, Method, Needs, recover_in_bl
 use superlens::geometry::recover::planted::{Amplitudes, noisy, planted_as};
 use superlens::geometry::recover::{Dictionary, Sparse, guaranteed, unit_rows};
 use superlens::report::{self, Figure, InputFile, RunFolder};
-use superlens_tensor::io::{ReadOptions, read_matrix};
+use superlens_tensor::io::{ReadOptions, read_directions};
 use superlens_tensor::{Mat, Rng};
 
 use super::recover_table::{Line, Study, document, write_table};
@@ -151,7 +151,7 @@ fn dictionary(args: &RecoverRows, rng: &Rng, inputs: &mut Vec<InputFile>) -> Res
 }
 
 fn read(file: &Path, key: Option<String>, inputs: &mut Vec<InputFile>) -> Result<Mat, Failure> {
-    let loaded = read_matrix(file, &ReadOptions { key, flatten: false }).map_err(Failure::input)?;
+    let loaded = read_directions(file, &ReadOptions { key, flatten: false }).map_err(Failure::input)?;
     let path = file.display().to_string();
     inputs.push(InputFile { path, bytes: loaded.bytes, sha256: loaded.sha256 });
     let odd = loaded.mat.data().iter().fold(0.0f32, |a, v| a.max(v.abs()));

@@ -40,7 +40,7 @@ impl Layout {
     }
 
     /// `(rows, columns)` once leading axes are run together, if `wanted` allows it.
-    /// At least two of each, or one where any shape is wanted.
+    /// At least two of each, or one where any shape or directions are wanted.
     pub fn rows_and_columns(&self, wanted: Shape) -> Result<(u64, u64), Problem> {
         if wanted == Shape::Any {
             let bytes = self.bytes()?;
@@ -54,7 +54,7 @@ impl Layout {
             0 => "this is a single number",
             1 => "this is a single vector; stack one row per sample",
             2 => "",
-            _ if wanted == Shape::Flattened => "",
+            _ if wanted == Shape::Flattened || wanted == (Shape::Directions { flatten: true }) => "",
             _ => "pass --flatten to run the leading axes together as rows",
         };
         if !advice.is_empty() {
@@ -64,6 +64,10 @@ impl Layout {
         let rows = leading.iter().try_fold(1_u64, |rows, &n| rows.checked_mul(n));
         let rows = rows
             .ok_or_else(|| Problem::BadHeader(format!("shape {} is larger than any file", shape_text(&self.shape))))?;
+        if let Shape::Directions { .. } = wanted {
+            let empty = Problem::Dimensions { shape: self.shape.clone(), advice: "this one is empty" };
+            return if rows == 0 || columns == 0 { Err(empty) } else { Ok((rows, columns)) };
+        }
         if rows < 2 {
             return Err(Problem::TooFewRows { rows, columns });
         }

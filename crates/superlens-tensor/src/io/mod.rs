@@ -114,20 +114,29 @@ struct Array {
 /// [`ReadError`] if the file can't be read, isn't one of the three formats, is damaged, lacks the key, or
 /// holds something other than a finite float matrix of at least two rows with at least two columns that vary.
 pub fn read_matrix(path: &Path, options: &ReadOptions) -> Result<Loaded, ReadError> {
-    let (array, key) = read_array(path, options)?;
+    let (array, key) = read_array(path, options, Shape::of(options))?;
     let constant_columns = check::finite(&array.mat, array.too_large)
         .and_then(|()| check::constant_columns(&array.mat))
         .map_err(|p| ReadError::new(path, key.as_deref(), p))?;
+    Ok(loaded(array, key, constant_columns))
+}
+
+/// Reads one array of `path` as directions, one a row. Unlike activations they need not vary: a single one will do, and so will a single
+/// dimension. Constant columns are not looked for.
+///
+/// # Errors
+/// [`ReadError`] if the file can't be read, isn't one of the three formats, is damaged, lacks the key, or holds something other than a
+/// finite float matrix with at least one number.
+pub fn read_directions(path: &Path, options: &ReadOptions) -> Result<Loaded, ReadError> {
+    let (array, key) = read_array(path, options, Shape::Directions { flatten: options.flatten })?;
+    check::finite(&array.mat, array.too_large).map_err(|p| ReadError::new(path, key.as_deref(), p))?;
+    Ok(loaded(array, key, Vec::new()))
+}
+
+fn loaded(array: Array, key: Option<String>, constant_columns: Vec<usize>) -> Loaded {
     let shape = array.shape.iter().map(|&n| n as usize).collect();
-    Ok(Loaded {
-        mat: array.mat,
-        shape,
-        dtype: array.dtype,
-        key,
-        sha256: array.sha256,
-        bytes: array.bytes,
-        constant_columns,
-    })
+    let Array { mat, dtype, sha256, bytes, .. } = array;
+    Loaded { mat, shape, dtype, key, sha256, bytes, constant_columns }
 }
 
 /// An array of any shape, converted to f32 and not judged.
@@ -165,6 +174,8 @@ enum Shape {
     Matrix,
     /// Two or more; all but the last run together as rows.
     Flattened,
+    /// As these two, but a single row or column will do.
+    Directions { flatten: bool },
     /// Any that holds a number.
     Any,
 }
@@ -176,21 +187,21 @@ impl Shape {
 }
 
 /// The array that is asked for, whatever its values, and its name.
-fn read_array(path: &Path, options: &ReadOptions) -> Result<(Array, Option<String>), ReadError> {
+fn read_array(path: &Path, options: &ReadOptions, shape: Shape) -> Result<(Array, Option<String>), ReadError> {
     let in_file = |problem| ReadError::new(path, None, problem);
     let wanted = options.key.as_deref();
     let (source, format) = Source::open(path).map_err(in_file)?;
     match format {
         Format::Npy => match wanted {
             Some(key) => Err(in_file(Problem::KeyWithoutUse(key.to_owned()))),
-            None => Ok((npy::read(source, Shape::of(options)).map_err(in_file)?, None)),
+            None => Ok((npy::read(source, shape).map_err(in_file)?, None)),
         },
         Format::Npz => {
             let mut archive = npz::Archive::open(source).map_err(in_file)?;
             let mut keys = archive.keys();
             let chosen = choose(&keys, wanted).map_err(in_file)?;
             let key = keys.swap_remove(chosen);
-            let array = archive.read(chosen, Shape::of(options)).map_err(|p| ReadError::new(path, Some(&key), p))?;
+            let array = archive.read(chosen, shape).map_err(|p| ReadError::new(path, Some(&key), p))?;
             Ok((array, Some(key)))
         }
         Format::Safetensors => {
@@ -198,7 +209,7 @@ fn read_array(path: &Path, options: &ReadOptions) -> Result<(Array, Option<Strin
             let mut keys = tensors.keys();
             let chosen = choose(&keys, wanted).map_err(in_file)?;
             let key = keys.swap_remove(chosen);
-            let array = tensors.read(&key, Shape::of(options)).map_err(|p| ReadError::new(path, Some(&key), p))?;
+            let array = tensors.read(&key, shape).map_err(|p| ReadError::new(path, Some(&key), p))?;
             Ok((array, Some(key)))
         }
     }

@@ -26,6 +26,8 @@ const ROWS: usize = 20_000;
 /// Values of features that are kept at most, unless that would leave fewer rows than these.
 const VALUES: usize = 200_000_000;
 const LEAST_ROWS: usize = 2000;
+/// Independent directions that may be on at once.
+const INDEPENDENT: usize = 512;
 /// Rows that are decoded at once.
 const BLOCK: usize = 1024;
 /// A leverage this close to one is one: `f32` directions carry no more.
@@ -165,7 +167,10 @@ impl Readout {
     /// Coefficients of the rows of `x`, what they leave of the sum of squares, and how many are on in a row.
     fn decoded(&self, directions: &Mat, x: &Mat) -> (Mat, f64, f64) {
         let dictionary = Dictionary::new(directions);
-        let decoder = Omp { k: (self.rank / 2).clamp(1, 64), non_negative: true };
+        // Directions that are independent leave nothing to choose: all of them may be on.
+        let independent = directions.rows() <= self.rank;
+        let k = if independent { directions.rows().min(INDEPENDENT) } else { (self.rank / 2).clamp(1, 64) };
+        let decoder = Omp { k, non_negative: true };
         let mut codes = Mat::zeros(x.rows(), directions.rows());
         let (mut left, mut all, mut on) = (0.0, 0.0, 0);
         for from in (0..x.rows()).step_by(BLOCK) {
