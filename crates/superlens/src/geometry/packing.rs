@@ -32,6 +32,16 @@ impl Packing {
         Packing::Real { d, rows }
     }
 
+    /// The first `n` directions. Panics if there are fewer.
+    pub fn first(&self, n: usize) -> Packing {
+        match self {
+            Packing::Whole { rows, square } => {
+                Packing::Whole { rows: rows.select_rows(&(0..n).collect::<Vec<_>>()), square: *square }
+            }
+            Packing::Real { d, rows } => Packing::Real { d: *d, rows: rows[..n * d].to_vec() },
+        }
+    }
+
     pub fn n(&self) -> usize {
         match self {
             Packing::Whole { rows, .. } => rows.rows(),
