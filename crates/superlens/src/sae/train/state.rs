@@ -99,7 +99,7 @@ impl State {
         let fact = |key: &str| facts[key].as_u64().ok_or_else(|| broken(format!("says no `{key}`")));
         let mut sets = [Params::default(), Params::default(), Params::default()];
         // In the order of the file's own parameters, which is the order that they were made in.
-        let mut names: Vec<&str> = tensors.names().into_iter().map(|n| n.as_ref()).collect();
+        let mut names: Vec<&str> = tensors.names().into_iter().collect();
         names.sort_by_key(|name| place(name));
         let mut silent = None;
         for name in names {

@@ -134,7 +134,7 @@ fn every_key_is_told() {
         let told = |key: &str| {
             let after =
                 |front: &&str| front.ends_with('_') && key.strip_prefix(*front).is_some_and(|k| words.contains(&k));
-            ["seed", "loss"].contains(&key) || words.contains(&key) || words.iter().any(|w| after(&w))
+            ["seed", "loss"].contains(&key) || words.contains(&key) || words.iter().any(after)
         };
         let keys = outcome.instances.iter().chain([&outcome.keys]).flat_map(|map| map.keys());
         let mut untold: Vec<&String> = keys.filter(|key| !told(key)).collect();
