@@ -42,7 +42,7 @@ pub struct Screen {
 pub struct Screened {
     /// `[rows * k]`, ascending in a row.
     pub indices: Vec<u32>,
-    /// The entries, `[rows * k]`, each as [`dot`](super::pointwise::dot) gives it plus `b`.
+    /// The entries, `[rows * k]`, each as [`dot`] gives it plus `b`.
     pub values: Vec<f32>,
     /// Products that were computed in full.
     pub computed: u64,
