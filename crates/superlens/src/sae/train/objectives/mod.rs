@@ -1,5 +1,6 @@
 //! The objectives, one file each, and their list.
 
+mod annealed;
 mod batch_top_k;
 mod gated;
 mod jump_relu;
@@ -13,6 +14,9 @@ use super::objective::Objective;
 pub struct Options {
     /// Active latents a row, where the objective fixes them.
     pub k: usize,
+    /// What `k` falls from over the first [`anneal`](Self::anneal) of the training, where it does.
+    pub k_start: Option<usize>,
+    pub anneal: f64,
     /// Weight of the penalty on the sum of the latents.
     pub l1: f64,
     /// Mean active latents a row that JumpReLU aims at.
@@ -25,7 +29,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { k: 32, l1: 0.1, target_l0: 32.0, widths: Vec::new(), p_end: 0.2 }
+        Options { k: 32, k_start: None, anneal: 0.25, l1: 0.1, target_l0: 32.0, widths: Vec::new(), p_end: 0.2 }
     }
 }
 

@@ -3,8 +3,9 @@
 
 use super::super::objective::{Objective, Terms};
 use super::ObjectiveEntry;
+use super::annealed::Annealed;
 use crate::sae::Activation;
-use crate::sae::arch::{FitError, check_setting};
+use crate::sae::arch::FitError;
 use superlens_tensor::kernels::encode::Product;
 use superlens_tensor::kernels::sparse::SparseRows;
 use superlens_tensor::train::Params;
@@ -12,17 +13,17 @@ use superlens_tensor::train::Params;
 pub(super) const ENTRY: ObjectiveEntry = ObjectiveEntry {
     id: "topk",
     about: "keeps the k largest latents of a row",
-    build: |options| Box::new(TopK { k: options.k }),
+    build: |options| Box::new(TopK { k: Annealed::new(options) }),
 };
 
 pub(super) const BY_SIZE: ObjectiveEntry = ObjectiveEntry {
     id: "abs_topk",
     about: "keeps the k latents of a row that are largest by size, with their signs",
-    build: |options| Box::new(AbsTopK { k: options.k }),
+    build: |options| Box::new(AbsTopK { k: Annealed::new(options) }),
 };
 
 struct TopK {
-    k: usize,
+    k: Annealed,
 }
 
 impl Objective for TopK {
@@ -31,11 +32,15 @@ impl Objective for TopK {
     }
 
     fn check(&self, d_sae: usize) -> Result<(), FitError> {
-        check_setting("k", self.k, 1, d_sae)
+        self.k.check(d_sae)
+    }
+
+    fn at(&mut self, progress: f64) {
+        self.k.at(progress);
     }
 
     fn keep(&self, z: Product, _params: &Params) -> SparseRows {
-        positive(SparseRows::from_top_k(z.x.rows(), z.w.rows(), z.top_k(self.k)))
+        positive(SparseRows::from_top_k(z.x.rows(), z.w.rows(), z.top_k(self.k.now())))
     }
 
     fn revives(&self) -> bool {
@@ -43,12 +48,12 @@ impl Objective for TopK {
     }
 
     fn activation(&self, _params: &Params, _threshold: f64, _scale: f32) -> Activation {
-        Activation::TopK { k: self.k }
+        Activation::TopK { k: self.k.end() }
     }
 }
 
 struct AbsTopK {
-    k: usize,
+    k: Annealed,
 }
 
 impl Objective for AbsTopK {
@@ -57,11 +62,15 @@ impl Objective for AbsTopK {
     }
 
     fn check(&self, d_sae: usize) -> Result<(), FitError> {
-        check_setting("k", self.k, 1, d_sae)
+        self.k.check(d_sae)
+    }
+
+    fn at(&mut self, progress: f64) {
+        self.k.at(progress);
     }
 
     fn keep(&self, z: Product, _params: &Params) -> SparseRows {
-        z.top_k_by_size(self.k)
+        z.top_k_by_size(self.k.now())
     }
 
     fn activate(&self, z: &SparseRows, _params: &Params) -> Vec<f32> {
@@ -77,7 +86,7 @@ impl Objective for AbsTopK {
     }
 
     fn activation(&self, _params: &Params, _threshold: f64, _scale: f32) -> Activation {
-        Activation::AbsTopK { k: self.k }
+        Activation::AbsTopK { k: self.k.end() }
     }
 }
 
