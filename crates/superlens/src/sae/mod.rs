@@ -30,6 +30,7 @@ mod model;
 mod moments;
 mod pca;
 mod pursuit;
+pub mod synthetic;
 pub mod train;
 mod trained;
 
