@@ -22,6 +22,7 @@ mod arch;
 mod assignment;
 mod baselines;
 mod batches;
+mod detection;
 mod encoder;
 pub mod files;
 mod ica;

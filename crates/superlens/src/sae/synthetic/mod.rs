@@ -8,6 +8,7 @@ mod directions;
 mod draw;
 mod law;
 mod presets;
+mod source;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ mod tests;
 pub use directions::Apart;
 pub use law::Law;
 pub use presets::{Correlation, Frequencies, PRESETS, Preset, Strengths, Trees, find};
+pub use source::Fresh;
 
 use super::Latents;
 use draw::Sampler;

@@ -4,7 +4,7 @@ use statrs::function::erf::{erfc, erfc_inv};
 
 /// The table reaches from −REACH to REACH; the tail beyond is below 1e-15.
 const REACH: f32 = 8.0;
-/// Entries a unit. Interpolation errs by less than 1.2e-7, and always to the large side above 0.
+/// Entries a unit. Interpolation errs by less than 1.2e-7, the rounding of the place in the table by less than 4e-7.
 const FINE: f32 = 512.0;
 
 /// `Q(a) = P(z > a)` for standard normal `z`, interpolated. Beyond rounding it never rises with `a`, so what bounds `a` bounds the tail.
@@ -20,8 +20,8 @@ impl Tail {
     #[inline]
     pub fn of(&self, a: f32) -> f32 {
         let x = (a.clamp(-REACH, REACH) + REACH) * FINE;
-        let (at, part) = (x as usize, x.fract());
-        self.0[at] + part * (self.0[at + 1] - self.0[at])
+        let at = x as usize;
+        self.0[at] + (x - at as f32) * (self.0[at + 1] - self.0[at])
     }
 }
 
@@ -47,8 +47,8 @@ mod tests {
         let table = Tail::new();
         for i in -9000..9000 {
             let a = i as f32 * 0.001;
-            assert!((f64::from(table.of(a)) - tail(f64::from(a))).abs() < 2e-7, "{a}");
-            assert!(table.of(a) > table.of(a + 0.001) - 1e-7);
+            assert!((f64::from(table.of(a)) - tail(f64::from(a))).abs() < 5e-7, "{a}");
+            assert!(table.of(a) > table.of(a + 0.001) - 5e-7);
         }
         for p in [1e-4, 5e-4, 0.01, 0.4, 0.5, 0.9] {
             assert!((tail(threshold(p)) / p - 1.0).abs() < 1e-9, "{p}");

@@ -147,3 +147,32 @@ fn the_toy_set_has_five_features_on_and_uniform_strengths() {
     let first = counts(&on)[0] / 20_000.0;
     assert!((first - law.base[0]).abs() < 0.008 && (law.base[0] / law.base[1] - 1.0 / 0.99).abs() < 1e-9);
 }
+
+#[test]
+fn training_from_a_model_goes_on_from_any_step_with_the_same_bytes() {
+    use crate::sae::train::{Options, Recipe, Trainer, find as objective};
+    let model = Synthetic::new(find("1k").unwrap(), &mut |_| {});
+    let rng = Rng::new(3);
+    let trainer = || {
+        let source = Box::new(Fresh { model: &model, seed: 3, batch: 256 });
+        let built = (objective("batch_topk").unwrap().build)(&Options { k: 6, ..Options::default() });
+        Trainer::from_source(Recipe { lr: 1e-3, ..Recipe::new(256, 40, 256) }, built, source, &rng).unwrap()
+    };
+    let mut whole = trainer();
+    let mut half = None;
+    let mut first = None;
+    while !whole.done() {
+        if whole.state().step == 17 {
+            half = Some(whole.state().clone());
+        }
+        let told = whole.step().unwrap();
+        first.get_or_insert(told.fvu);
+    }
+    let mut again = trainer().with_state(half.unwrap()).unwrap();
+    let mut last = f64::NAN;
+    while !again.done() {
+        last = again.step().unwrap().fvu;
+    }
+    assert_eq!(again.state(), whole.state());
+    assert!(last < first.unwrap(), "{last} {first:?}");
+}

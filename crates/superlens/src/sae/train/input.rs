@@ -32,11 +32,10 @@ impl InputScale {
         Ok(InputScale { scale: scale as f32, variance: if variance > 0.0 { variance } else { 1.0 } })
     }
 
-    /// Some rows of `x`, scaled.
-    pub fn rows(&self, x: &Mat, rows: &[usize]) -> Mat {
-        let mut batch = x.select_rows(rows);
-        batch.data_mut().iter_mut().for_each(|v| *v *= self.scale);
-        batch
+    /// The rows, scaled.
+    pub fn scaled(&self, mut rows: Mat) -> Mat {
+        rows.data_mut().iter_mut().for_each(|v| *v *= self.scale);
+        rows
     }
 }
 

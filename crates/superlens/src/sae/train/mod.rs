@@ -11,20 +11,22 @@ mod backward;
 mod input;
 mod objective;
 mod objectives;
+mod source;
 mod state;
 
 pub use input::InputScale;
 pub use objective::{Objective, Terms};
 pub use objectives::{OBJECTIVES, ObjectiveEntry, Options, find};
+pub use source::Source;
 pub use state::{State, StateError};
 
-use super::arch::{FitError, MAX_LATENTS, check_input, check_setting};
-use super::batches::Batches;
+use super::arch::{FitError, MAX_LATENTS, check_setting};
 use super::{Encoder, Sae};
 use crate::geometry::recover::unit_rows;
 use aux_k::AuxK;
 use backward::{Backward, Forward};
 use rayon::prelude::*;
+use source::InMemory;
 use superlens_tensor::kernels::adam::{AdamStep, adam_step, clip_global_norm};
 use superlens_tensor::kernels::encode::Product;
 use superlens_tensor::kernels::pointwise::{axpy, dot};
@@ -104,36 +106,48 @@ pub struct Step {
     pub dead: f64,
 }
 
-/// A dictionary in training on one matrix of activations.
+/// A dictionary in training on the rows of one source.
 pub struct Trainer<'a> {
     recipe: Recipe,
     objective: Box<dyn Objective>,
-    x: &'a Mat,
+    source: Box<dyn Source + 'a>,
     input: InputScale,
-    batches: Batches,
     state: State,
     grad: Params,
 }
 
 impl<'a> Trainer<'a> {
+    /// [`from_source`](Self::from_source) for a matrix in memory.
+    ///
+    /// # Errors
+    /// Activations that are empty or not finite, and settings that make no sense.
+    pub fn new(recipe: Recipe, objective: Box<dyn Objective>, x: &'a Mat, rng: &Rng) -> Result<Self, FitError> {
+        recipe.check(objective.as_ref())?;
+        let source = Box::new(InMemory::new(x, recipe.batch, rng)?);
+        Self::from_source(recipe, objective, source, rng)
+    }
+
     /// From fresh weights: unit decoder rows at random, the encoder their transpose times one factor, with which the first batch is rebuilt
     /// best (many latents that are alike would overshoot by far), `b_dec` the geometric median of that batch.
     ///
     /// # Errors
     /// Activations that are empty or not finite, and settings that make no sense.
-    pub fn new(recipe: Recipe, objective: Box<dyn Objective>, x: &'a Mat, rng: &Rng) -> Result<Self, FitError> {
-        check_input(x)?;
+    pub fn from_source(
+        recipe: Recipe,
+        objective: Box<dyn Objective>,
+        mut source: Box<dyn Source + 'a>,
+        rng: &Rng,
+    ) -> Result<Self, FitError> {
         recipe.check(objective.as_ref())?;
-        let input = InputScale::of(x)?;
-        let mut batches = Batches::new(x.rows(), recipe.batch, rng);
-        let first = input.rows(x, &batches.rows_of(0));
+        let (input, dims) = (source.scale()?, source.dims());
+        let first = input.scaled(source.batch(0));
         let centre = input::geometric_median(&first);
-        let directions = unit_rows(recipe.d_sae, x.cols(), &mut rng.fork("init"));
+        let directions = unit_rows(recipe.d_sae, dims, &mut rng.fork("init"));
         let mut blocks = vec![
             ("w_enc".to_string(), directions.clone()),
             ("b_enc".to_string(), Mat::zeros(1, recipe.d_sae)),
             ("w_dec".to_string(), directions),
-            ("b_dec".to_string(), Mat::from_vec(1, x.cols(), centre)),
+            ("b_dec".to_string(), Mat::from_vec(1, dims, centre)),
         ];
         for (name, start) in objective.extras() {
             blocks.push((name.to_string(), Mat::from_vec(1, recipe.d_sae, vec![start; recipe.d_sae])));
@@ -149,7 +163,8 @@ impl<'a> Trainer<'a> {
         params.get_mut("w_enc").data_mut().iter_mut().for_each(|w| *w *= scale);
         start(&mut params);
         let state = State::new(params);
-        Ok(Self::with_state(recipe, objective, x, input, batches, state))
+        let grad = state.params.zeros_like();
+        Ok(Trainer { recipe, objective, source, input, state, grad })
     }
 
     /// Goes on from `state`, which an earlier trainer with the same recipe, objective, activations and `rng` left.
@@ -163,25 +178,20 @@ impl<'a> Trainer<'a> {
         rng: &Rng,
         state: State,
     ) -> Result<Self, FitError> {
-        let fresh = Self::new(recipe, objective, x, rng)?;
-        let shapes = |p: &Params| p.blocks.iter().map(|(n, m)| (n.clone(), m.shape())).collect::<Vec<_>>();
-        if shapes(&fresh.state.params) != shapes(&state.params) || state.step > fresh.recipe.steps {
-            return Err(FitError::OtherRun);
-        }
-        let Trainer { recipe, objective, x, input, batches, .. } = fresh;
-        Ok(Self::with_state(recipe, objective, x, input, batches, state))
+        Self::new(recipe, objective, x, rng)?.with_state(state)
     }
 
-    fn with_state(
-        recipe: Recipe,
-        objective: Box<dyn Objective>,
-        x: &'a Mat,
-        input: InputScale,
-        batches: Batches,
-        state: State,
-    ) -> Self {
-        let grad = state.params.zeros_like();
-        Trainer { recipe, objective, x, input, batches, state, grad }
+    /// Goes on from `state`, which an earlier trainer made alike left.
+    ///
+    /// # Errors
+    /// [`FitError::OtherRun`] where the state has other shapes.
+    pub fn with_state(mut self, state: State) -> Result<Self, FitError> {
+        let shapes = |p: &Params| p.blocks.iter().map(|(n, m)| (n.clone(), m.shape())).collect::<Vec<_>>();
+        if shapes(&self.state.params) != shapes(&state.params) || state.step > self.recipe.steps {
+            return Err(FitError::OtherRun);
+        }
+        self.state = state;
+        Ok(self)
     }
 
     pub fn state(&self) -> &State {
@@ -198,7 +208,7 @@ impl<'a> Trainer<'a> {
     /// [`FitError::NotFinite`] where the loss is no number; the weights are then those before the step.
     pub fn step(&mut self) -> Result<Step, FitError> {
         let step = self.state.step;
-        let x = self.input.rows(self.x, &self.batches.rows_of(step));
+        let x = self.input.scaled(self.source.batch(step));
         let told = self.gradient(x, step);
         if !told.loss.is_finite() {
             return Err(DIVERGED);
@@ -252,7 +262,7 @@ impl<'a> Trainer<'a> {
 
     /// Projection, clipping, Adam, and decoder rows of unit length.
     fn descend(&mut self, step: u64) {
-        let d = self.x.cols();
+        let d = self.source.dims();
         let Trainer { recipe, objective, state, grad, .. } = self;
         let g_dec = grad.get_mut("w_dec").data_mut();
         // The part along a row would only change its length.
@@ -295,11 +305,11 @@ impl<'a> Trainer<'a> {
     fn threshold(&self) -> f64 {
         let Some(wanted) = self.objective.calibrated() else { return self.state.threshold };
         let params = &self.state.params;
-        let step = self.x.rows().div_ceil(CALIBRATION_ROWS).max(1);
-        let rows: Vec<usize> = (0..self.x.rows()).step_by(step).collect();
-        let pass = Forward::new(params, self.input.rows(self.x, &rows));
+        let sample = self.input.scaled(self.source.sample(CALIBRATION_ROWS).into_owned());
+        let rows = sample.rows();
+        let pass = Forward::new(params, sample);
         let product = Product { x: &pass.centred, w: params.get("w_enc"), b: params.get("b_enc").data() };
-        let total = (wanted * rows.len() as f64).round();
+        let total = (wanted * rows as f64).round();
         if self.state.threshold >= 0.0 {
             let found = product.above(&vec![self.state.threshold as f32; self.recipe.d_sae]).nnz() as f64;
             if (found / total - 1.0).abs() <= CALIBRATION {

@@ -54,7 +54,7 @@ fn gradients_agree_with_the_formulas() {
         for (_, block) in &mut trainer.state.params.blocks {
             block.data_mut().iter_mut().for_each(|v| *v += 0.2 * rng.normal());
         }
-        let batch = trainer.input.rows(&x, &trainer.batches.rows_of(0));
+        let batch = trainer.input.scaled(trainer.source.batch(0));
         if entry.id == "jumprelu" {
             // Each threshold a little above or below a pre-activation, so that the straight-through rule has something to pass.
             let params = &mut trainer.state.params;
