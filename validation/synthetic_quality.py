@@ -77,7 +77,7 @@ def bench(binary, out, model, d_sae, k, tokens, seed):
 def toy(binary, out, tokens, seed):
     recipe = {"lr": 1e-3, "batch": 2048, "d_sae": 512}
     run = lambda arch, **flags: trained(binary, out, "toy512", arch, tokens, seed, 100_000, **recipe, **flags)
-    sweep = [0.02, 0.05, 0.1, 0.2, 0.4]
+    sweep = [0.1, 0.2, 0.4, 0.8]
     relu = [run("relu", l1=l1) for l1 in sweep]
     gated = [run("gated", l1=l1) for l1 in sweep]
     run("topk", k=5)

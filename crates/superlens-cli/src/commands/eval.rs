@@ -129,17 +129,17 @@ impl Measured {
         let truth = read(file)?;
         check_width("--truth", file, truth.cols(), sae.d_out())?;
         let on = args.truth_acts.as_deref().map(read_sparse).transpose()?;
-        if let (Some(on), Some(file)) = (&on, &args.truth_acts) {
-            if (on.rows(), on.cols()) != (x.rows(), truth.rows()) {
-                return Err(Failure::Input(format!(
-                    "--truth-acts {}: expected {} rows of {}, found {} of {}",
-                    file.display(),
-                    x.rows(),
-                    truth.rows(),
-                    on.rows(),
-                    on.cols()
-                )));
-            }
+        if let (Some(on), Some(file)) = (&on, &args.truth_acts)
+            && (on.rows(), on.cols()) != (x.rows(), truth.rows())
+        {
+            return Err(Failure::Input(format!(
+                "--truth-acts {}: expected {} rows of {}, found {} of {}",
+                file.display(),
+                x.rows(),
+                truth.rows(),
+                on.rows(),
+                on.cols()
+            )));
         }
         Ok(Measured::Files { x, truth: Some(truth), on })
     }

@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use serde::Serialize;
 use superlens::sae::files::{FileError, write_saelens};
-use superlens::sae::synthetic::Fresh;
 use superlens::sae::train::{self, Step, Trainer};
 use superlens::sae::{FitError, Sae, Size, find, metrics};
 use superlens_tensor::{Mat, Rng};
@@ -125,20 +124,15 @@ fn descend(
         FitError::NotFinite { .. } => Failure::Input(format!("{}: {error}", rows.name(plan))),
         other => Failure::input(other),
     };
-    let batch = recipe.batch;
-    let mut trainer = match rows {
-        Rows::Matrix(loaded) => Trainer::new(recipe, build()?, &loaded.mat, &rng),
-        Rows::Model(model) => {
-            Trainer::from_source(recipe, build()?, Box::new(Fresh { model, seed: plan.seed, batch }), &rng)
-        }
+    let mut source = rows.source(plan.seed, recipe.batch, &rng);
+    let mut trainer = match folder.last_state()? {
+        Some(state) => Trainer::resume(recipe, build()?, source.as_mut(), &rng, state),
+        None => Trainer::new(recipe, build()?, source.as_mut(), &rng),
     }
     .map_err(failed)?;
-    if let Some(state) = folder.last_state()? {
-        trainer = trainer.with_state(state).map_err(failed)?;
-    }
     let (steps, every) = (plan.steps.unwrap_or(1), plan.checkpoint_every.unwrap_or(1));
     let look = (steps / LOOKS).max(1);
-    let at_once = plan.batch.unwrap_or(1).min(rows.shape().0) as u64;
+    let at_once = source.batch_rows() as u64;
     let (mut peak, mut timed, mut seconds) = (anonymous_mb(), 0u64, 0.0);
     let first = trainer.state().step;
     if first == 0 {
@@ -147,7 +141,8 @@ fn descend(
     let mut last: Option<Step> = None;
     while !trainer.done() {
         let start = Instant::now();
-        let told = trainer.step().map_err(failed)?;
+        let batch = source.batch(trainer.state().step).map_err(Failure::input)?;
+        let told = trainer.step(&batch).map_err(failed)?;
         if told.step >= first + UNTIMED {
             seconds += start.elapsed().as_secs_f64();
             timed += at_once;
@@ -166,7 +161,7 @@ fn descend(
         }
         last = Some(told);
     }
-    let sae = trainer.finish();
+    let sae = trainer.finish(source.as_mut()).map_err(failed)?;
     let measured = metrics::evaluate(&sae, &rows.spread(plan.seed, MEASURED));
     let dead_after = plan.dead_after.unwrap_or(1);
     let silent = &trainer.state().silent;

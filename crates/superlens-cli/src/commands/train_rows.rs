@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use superlens::sae::synthetic::{Stream, Synthetic};
-use superlens_tensor::Mat;
+use superlens::sae::synthetic::{Fresh, Stream, Synthetic};
+use superlens::sae::train::{InMemory, Source};
 use superlens_tensor::io::{Loaded, ReadOptions, read_matrix};
+use superlens_tensor::{Mat, Rng};
 
 use super::synth::named;
 use super::train_plan::Plan;
@@ -42,6 +43,14 @@ impl Rows {
         match self {
             Rows::Matrix(loaded) => loaded.mat.shape(),
             Rows::Model(model) => (PASS, model.preset.dims),
+        }
+    }
+
+    /// Batches of `batch` rows.
+    pub fn source(&self, seed: u64, batch: usize, rng: &Rng) -> Box<dyn Source + '_> {
+        match self {
+            Rows::Matrix(loaded) => Box::new(InMemory::new(&loaded.mat, batch, rng)),
+            Rows::Model(model) => Box::new(Fresh { model, seed, batch }),
         }
     }
 

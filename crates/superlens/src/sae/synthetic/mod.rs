@@ -20,12 +20,16 @@ pub use source::Fresh;
 
 use super::Latents;
 use draw::Sampler;
+use rayon::prelude::*;
 use std::ops::Range;
-use superlens_tensor::kernels::sparse::sparse_dense;
+use superlens_tensor::kernels::pursuit::combine;
 use superlens_tensor::{Mat, Rng};
 
 /// The models' own seed, that of the published one; its random streams are others, so the models are alike in law only.
 const MODEL_SEED: u64 = 42;
+
+/// Rows that one thread adds up at a time, at least.
+const PIECE: usize = 16;
 
 /// Which of two disjoint streams of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,10 +80,14 @@ impl Synthetic {
 
     /// What a model with such true activations shows, `[rows, dims]`: their directions added up, and the bias.
     pub fn rows(&self, activations: &Latents) -> Mat {
-        let mut x = sparse_dense(activations, &self.directions);
-        for row in x.data_mut().chunks_mut(self.preset.dims) {
-            row.iter_mut().zip(&self.bias).for_each(|(x, b)| *x += b);
-        }
+        let dims = self.preset.dims;
+        let mut x = Mat::zeros(activations.rows(), dims);
+        x.data_mut().par_chunks_mut(dims).with_min_len(PIECE).enumerate().for_each(|(r, out)| {
+            let (indices, values) = activations.row(r);
+            let terms: Vec<(f32, &[f32])> =
+                indices.iter().zip(values).map(|(&i, &v)| (v, self.directions.row(i as usize))).collect();
+            combine(&self.bias, &terms, out);
+        });
         x
     }
 }

@@ -150,29 +150,29 @@ fn the_toy_set_has_five_features_on_and_uniform_strengths() {
 
 #[test]
 fn training_from_a_model_goes_on_from_any_step_with_the_same_bytes() {
-    use crate::sae::train::{Options, Recipe, Trainer, find as objective};
+    use crate::sae::train::{Options, Recipe, Source, Trainer, find as objective};
     let model = Synthetic::new(find("1k").unwrap(), &mut |_| {});
-    let rng = Rng::new(3);
-    let trainer = || {
-        let source = Box::new(Fresh { model: &model, seed: 3, batch: 256 });
-        let built = (objective("batch_topk").unwrap().build)(&Options { k: 6, ..Options::default() });
-        Trainer::from_source(Recipe { lr: 1e-3, ..Recipe::new(256, 40, 256) }, built, source, &rng).unwrap()
-    };
-    let mut whole = trainer();
+    let (rng, recipe) = (Rng::new(3), Recipe { lr: 1e-3, ..Recipe::new(256, 40, 256) });
+    let built = || (objective("batch_topk").unwrap().build)(&Options { k: 6, ..Options::default() });
+    let mut source = Fresh { model: &model, seed: 3, batch: 256 };
+    let mut whole = Trainer::new(recipe.clone(), built(), &mut source, &rng).unwrap();
     let mut half = None;
     let mut first = None;
     while !whole.done() {
         if whole.state().step == 17 {
             half = Some(whole.state().clone());
         }
-        let told = whole.step().unwrap();
+        let told = whole.step(&source.batch(whole.state().step).unwrap()).unwrap();
         first.get_or_insert(told.fvu);
     }
-    let mut again = trainer().with_state(half.unwrap()).unwrap();
+    let mut again = Trainer::resume(recipe, built(), &mut source, &rng, half.unwrap()).unwrap();
     let mut last = f64::NAN;
     while !again.done() {
-        last = again.step().unwrap().fvu;
+        last = again.step(&source.batch(again.state().step).unwrap()).unwrap().fvu;
     }
     assert_eq!(again.state(), whole.state());
     assert!(last < first.unwrap(), "{last} {first:?}");
+    let mut seen = 0;
+    source.scan(5000, &mut |batch| seen += batch.x.rows()).unwrap();
+    assert_eq!(seen, 5000);
 }

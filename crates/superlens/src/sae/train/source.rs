@@ -1,67 +1,112 @@
-//! [`Source`]: where the rows of a training come from.
+//! [`Source`]: where the rows of a training run come from, in memory, on disk or made on the spot.
 
-use super::super::arch::{FitError, check_input};
-use super::super::batches::Batches;
-use super::InputScale;
-use std::borrow::Cow;
+use super::batches::Batches;
 use superlens_tensor::{Mat, Rng};
 
-/// Rows to learn from. What a step sees follows from the source and the step's number alone.
-pub trait Source {
-    /// Width of a row.
-    fn dims(&self) -> usize;
+/// The rows of one step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    /// What the encoder reads, `[rows, d_in]`.
+    pub x: Mat,
+    /// What is to be rebuilt, `[rows, d_out]`, where that is something else than `x`.
+    pub y: Option<Mat>,
+}
 
-    /// The raw rows of step `step` (from 0), `[batch, dims]`.
-    fn batch(&mut self, step: u64) -> Mat;
-
-    /// Raw rows that stand for all, `rows` of them about: to measure the input's scale and thresholds on.
-    fn sample(&self, rows: usize) -> Cow<'_, Mat>;
-
-    /// The factor that rows are multiplied by. Default: by a sample.
-    ///
-    /// # Errors
-    /// [`FitError::NotFinite`].
-    fn scale(&self) -> Result<InputScale, FitError> {
-        InputScale::of(&self.sample(SCALE_ROWS))
+impl From<Mat> for Batch {
+    fn from(x: Mat) -> Self {
+        Batch { x, y: None }
     }
 }
 
-/// Rows that the scale of a source without end is measured on.
-const SCALE_ROWS: usize = 1 << 16;
+/// Why rows can't be had: one line that names the file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct SourceError(pub String);
 
-/// A matrix in memory, in a new order every epoch.
-pub(super) struct InMemory<'a> {
+/// Where rows come from. What a step sees depends on the source and the step's number alone, so that a run can be gone on with.
+pub trait Source: Send {
+    /// Width of a row that the encoder reads.
+    fn d_in(&self) -> usize;
+
+    /// Width of a row that is to be rebuilt.
+    fn d_out(&self) -> usize {
+        self.d_in()
+    }
+
+    /// Rows there are; `None` where they don't end.
+    fn rows(&self) -> Option<usize>;
+
+    /// Rows in a step's batch.
+    fn batch_rows(&self) -> usize;
+
+    /// The rows of step `step`, from 0. Steps are mostly asked for in order, and other orders may be slow.
+    ///
+    /// # Errors
+    /// [`SourceError`] where they can't be read any more.
+    fn batch(&mut self, step: u64) -> Result<Batch, SourceError>;
+
+    /// Shows `visit` at least `rows` rows (all, where there are fewer), spread over all there are, block by block: the same ones at every
+    /// call. Scales and thresholds are measured on them.
+    ///
+    /// # Errors
+    /// [`SourceError`] where they can't be read any more.
+    fn scan(&mut self, rows: usize, visit: &mut dyn FnMut(Batch)) -> Result<(), SourceError>;
+}
+
+/// Rows in a block of a scan.
+const BLOCK: usize = 4096;
+
+/// A matrix in memory, in a seeded order that is new for every epoch.
+pub struct InMemory<'a> {
     x: &'a Mat,
     batches: Batches,
 }
 
 impl<'a> InMemory<'a> {
-    /// Batches of `size` rows.
-    ///
-    /// # Errors
-    /// [`FitError::Empty`].
-    pub fn new(x: &'a Mat, size: usize, rng: &Rng) -> Result<Self, FitError> {
-        check_input(x)?;
-        Ok(InMemory { x, batches: Batches::new(x.rows(), size, rng) })
+    /// Batches of `batch` rows, or of all where there are fewer. Panics without rows.
+    pub fn new(x: &'a Mat, batch: usize, rng: &Rng) -> Self {
+        Self { x, batches: Batches::new(x.rows(), batch, rng) }
     }
 }
 
 impl Source for InMemory<'_> {
-    fn dims(&self) -> usize {
+    fn d_in(&self) -> usize {
         self.x.cols()
     }
 
-    fn batch(&mut self, step: u64) -> Mat {
-        self.x.select_rows(&self.batches.rows_of(step))
+    fn rows(&self) -> Option<usize> {
+        Some(self.x.rows())
     }
 
-    fn sample(&self, rows: usize) -> Cow<'_, Mat> {
-        let step = self.x.rows().div_ceil(rows).max(1);
-        let rows: Vec<usize> = (0..self.x.rows()).step_by(step).collect();
-        Cow::Owned(self.x.select_rows(&rows))
+    fn batch_rows(&self) -> usize {
+        self.batches.size()
     }
 
-    fn scale(&self) -> Result<InputScale, FitError> {
-        InputScale::of(self.x)
+    fn batch(&mut self, step: u64) -> Result<Batch, SourceError> {
+        Ok(self.x.select_rows(&self.batches.rows_of(step)).into())
+    }
+
+    fn scan(&mut self, rows: usize, visit: &mut dyn FnMut(Batch)) -> Result<(), SourceError> {
+        let every = (self.x.rows() / rows.max(1)).max(1);
+        let all: Vec<usize> = (0..self.x.rows()).step_by(every).collect();
+        all.chunks(BLOCK).for_each(|block| visit(self.x.select_rows(block).into()));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scan_is_spread_over_all_rows() {
+        let x = Mat::from_fn(10_000, 1, |i, _| i as f32);
+        let mut source = InMemory::new(&x, 64, &Rng::new(0));
+        for (wanted, least) in [(100, 100), (6000, 6000), (20_000, 10_000)] {
+            let mut seen = Vec::new();
+            source.scan(wanted, &mut |batch| seen.extend_from_slice(batch.x.data())).unwrap();
+            assert!(seen.len() >= least && seen.len() < 2 * wanted, "{} for {wanted}", seen.len());
+            assert!(seen[0] == 0.0 && seen.windows(2).all(|w| w[0] < w[1]) && seen[seen.len() - 1] > 9800.0);
+        }
     }
 }
