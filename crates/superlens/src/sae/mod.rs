@@ -21,6 +21,7 @@
 mod arch;
 mod assignment;
 mod baselines;
+mod detection;
 mod encoder;
 pub mod files;
 mod ica;
@@ -29,6 +30,7 @@ mod model;
 mod moments;
 mod pca;
 mod pursuit;
+pub mod synthetic;
 pub mod train;
 mod trained;
 
