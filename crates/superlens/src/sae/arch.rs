@@ -32,6 +32,8 @@ pub enum FitError {
     Setting { name: &'static str, value: usize, low: usize, high: usize },
     #[error("{name} = {value} makes no sense here; it must lie between {low} and {high}")]
     Real { name: &'static str, value: String, low: String, high: String },
+    #[error("{name} = {value} makes no sense here; it must divide {whole} = {of}")]
+    Divisor { name: &'static str, value: usize, whole: &'static str, of: usize },
     #[error("the state belongs to a run with another architecture or other sizes")]
     OtherRun,
 }
@@ -54,7 +56,7 @@ pub struct Entry {
 }
 
 /// Every architecture.
-pub const ARCHES: [Entry; 12] = [
+pub const ARCHES: [Entry; 14] = [
     pca::ENTRY,
     ica::ENTRY,
     trained::ENTRIES[0],
@@ -65,6 +67,8 @@ pub const ARCHES: [Entry; 12] = [
     trained::ENTRIES[5],
     trained::ENTRIES[6],
     trained::ENTRIES[7],
+    trained::ENTRIES[8],
+    trained::ENTRIES[9],
     baselines::NEURONS,
     baselines::RANDOM,
 ];
@@ -132,7 +136,7 @@ mod tests {
         nan[(7, 1)] = f32::NAN;
         let noise = Mat::from_fn(40, 3, |i, j| ((i * 7 + j * 3) % 11) as f32);
         for entry in &ARCHES {
-            let arch = (entry.build)(Size { d_sae: 3, k: 2 });
+            let arch = (entry.build)(Size { d_sae: 4, k: 2 });
             let fit = |x: &Mat, go: bool| {
                 let flow = if go { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
                 arch.fit(x, &rng, &mut |_| flow)

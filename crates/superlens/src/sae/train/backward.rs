@@ -150,8 +150,11 @@ impl<'a> Backward<'a> {
         Self { params, centred, grad, sums }
     }
 
-    /// Adds what flows through the product when its gradient is `slope`, at the entries that have one.
+    /// Adds what flows through the product when its gradient is `slope`, at the entries that have one. Nothing where there is no product.
     pub fn encoder(&mut self, slope: &SparseRows) {
+        if self.params.get("w_enc").rows() == 0 {
+            return;
+        }
         add_outer(slope, self.centred, self.grad.get_mut("w_enc"));
         slope.indices().iter().zip(slope.values()).for_each(|(&j, g)| self.sums[j as usize] += g);
     }

@@ -129,8 +129,9 @@ impl<'a> Trainer<'a> {
         let first = input.rows(x, &batches.rows_of(0));
         let centre = input::geometric_median(&first);
         let directions = unit_rows(recipe.d_sae, x.cols(), &mut rng.fork("init"));
+        let w_enc = if objective.pursuit().is_some() { Mat::zeros(0, x.cols()) } else { directions.clone() };
         let mut blocks = vec![
-            ("w_enc".to_string(), directions.clone()),
+            ("w_enc".to_string(), w_enc),
             ("b_enc".to_string(), Mat::zeros(1, recipe.d_sae)),
             ("w_dec".to_string(), directions),
             ("b_dec".to_string(), Mat::from_vec(1, x.cols(), centre)),
@@ -284,9 +285,12 @@ impl<'a> Trainer<'a> {
         let scale = self.input.scale;
         let unscaled = |v: &[f32]| v.iter().map(|v| v / scale).collect::<Vec<f32>>();
         let b_dec = unscaled(params.get("b_dec").data());
-        let act = self.objective.activation(params, self.threshold(), scale);
-        let b_enc = unscaled(params.get("b_enc").data());
-        let encoder = Encoder::Linear { w_enc: params.get("w_enc").transposed(), b_enc, act };
+        let product = || {
+            let act = self.objective.activation(params, self.threshold(), scale);
+            let b_enc = unscaled(params.get("b_enc").data());
+            Encoder::Linear { w_enc: params.get("w_enc").transposed(), b_enc, act }
+        };
+        let encoder = self.objective.pursuit().map_or_else(product, Encoder::PlainPursuit);
         Sae::new(b_dec.clone(), encoder, params.get("w_dec").clone(), b_dec)
     }
 

@@ -1,7 +1,7 @@
 //! [`Objective`]: what tells one kind of sparse autoencoder from another in training.
 
-use super::super::Activation;
 use super::super::arch::FitError;
+use super::super::{Activation, PlainPursuit};
 use superlens_tensor::Mat;
 use superlens_tensor::kernels::encode::Product;
 use superlens_tensor::kernels::sparse::SparseRows;
@@ -66,7 +66,13 @@ pub trait Objective: Send + Sync {
     /// Called after each step, for parameters with bounds. Default: nothing.
     fn constrain(&self, _params: &mut Params) {}
 
-    /// What inference does, on inputs that are not multiplied by `scale`: thresholds and offsets are divided by it. `threshold` is
+    /// Matching pursuit over the decoder, where inference is that and no product: `w_enc` then has no rows, `b_enc` no part, and
+    /// [`keep`](Self::keep) has the centred rows of its product alone. Default: a product.
+    fn pursuit(&self) -> Option<PlainPursuit> {
+        None
+    }
+
+    /// What follows the product in inference, on inputs that are not multiplied by `scale`: thresholds and offsets are divided by it. `threshold` is
     /// what was [observed](Self::observe).
     fn activation(&self, params: &Params, threshold: f64, scale: f32) -> Activation;
 }

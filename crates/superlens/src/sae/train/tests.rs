@@ -1,8 +1,9 @@
 use super::*;
-use crate::sae::Activation;
 use crate::sae::metrics::{evaluate, mmcs};
+use crate::sae::{Activation, PlainPursuit};
 use superlens_tensor::kernels::gemm::matmul;
 
+mod pytorch;
 mod reference;
 
 use reference::Reference;
@@ -114,10 +115,14 @@ fn planted_features_are_recovered() {
         ("p_anneal", 0.85),
         ("jumprelu", 0.85),
         ("gated", 0.85),
+        ("groupmax", 0.8),
+        ("matching_pursuit", 0.85),
     ] {
         // Gates, which shrink nothing, stand more.
         let l1 = if id == "gated" { 4.0 } else { 1.0 };
-        let options = Options { k: 3, target_l0: 3.0, l1, ..Options::default() };
+        // Groups are of equal length.
+        let k = if id == "groupmax" { 4 } else { 3 };
+        let options = Options { k, target_l0: 3.0, l1, ..Options::default() };
         let recipe = Recipe { lr: 4e-3, dead_after: 1 << 14, ..Recipe::new(64, 1200, 256) };
         let sae = run(id, &options, recipe, &x, &rng);
         let (found, m) = (mmcs(&features, &sae.w_dec), evaluate(&sae, &x));
@@ -207,6 +212,8 @@ fn impossible_settings_are_errors() {
     for k in [0, 5] {
         assert!(matches!(new("topk", Options { k, ..usual().0 }, usual().1), Some(FitError::Setting { .. })));
     }
+    let odd = new("groupmax", Options { k: 3, ..usual().0 }, usual().1);
+    assert_eq!(odd, Some(FitError::Divisor { name: "k", value: 3, whole: "d_sae", of: 4 }));
     for bad in [Recipe { d_sae: 0, ..usual().1 }, Recipe { batch: 0, ..usual().1 }] {
         assert!(matches!(new("relu", options.clone(), bad), Some(FitError::Setting { .. })));
     }
@@ -223,12 +230,13 @@ fn impossible_settings_are_errors() {
 #[test]
 fn inference_of_each_objective_is_its_own() {
     let x = Mat::from_fn(40, 4, |i, j| ((i * (j + 3)) % 11) as f32);
-    let act = |id: &str| {
+    let encoder = |id: &str| {
         let options = Options { k: 2, target_l0: 2.0, ..Options::default() };
-        match trainer(id, &options, Recipe::new(8, 3, 20), &x, &Rng::new(0)).finish().encoder {
-            Encoder::Linear { act, .. } => act,
-            other => panic!("{other:?}"),
-        }
+        trainer(id, &options, Recipe::new(8, 3, 20), &x, &Rng::new(0)).finish().encoder
+    };
+    let act = |id: &str| match encoder(id) {
+        Encoder::Linear { act, .. } => act,
+        other => panic!("{other:?}"),
     };
     assert_eq!(act("topk"), Activation::TopK { k: 2 });
     assert_eq!(act("abs_topk"), Activation::AbsTopK { k: 2 });
@@ -237,4 +245,7 @@ fn inference_of_each_objective_is_its_own() {
         assert!(matches!(act(id), Activation::JumpRelu { .. }), "{id}");
     }
     assert!(matches!(act("gated"), Activation::Gated { .. }));
+    assert_eq!(act("groupmax"), Activation::GroupMax { groups: 2 });
+    let pursuit = PlainPursuit { max_steps: 2, residual_below: 0.0, stop_on_repeat: false };
+    assert_eq!(encoder("matching_pursuit"), Encoder::PlainPursuit(pursuit));
 }

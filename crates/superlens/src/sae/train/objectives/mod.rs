@@ -2,7 +2,9 @@
 
 mod batch_top_k;
 mod gated;
+mod group_max;
 mod jump_relu;
+mod matching_pursuit;
 mod relu;
 mod top_k;
 
@@ -37,7 +39,7 @@ pub struct ObjectiveEntry {
 }
 
 /// Every objective.
-pub const OBJECTIVES: [ObjectiveEntry; 8] = [
+pub const OBJECTIVES: [ObjectiveEntry; 10] = [
     top_k::ENTRY,
     top_k::BY_SIZE,
     batch_top_k::ENTRY,
@@ -46,6 +48,8 @@ pub const OBJECTIVES: [ObjectiveEntry; 8] = [
     relu::P_ANNEAL,
     jump_relu::ENTRY,
     gated::ENTRY,
+    group_max::ENTRY,
+    matching_pursuit::ENTRY,
 ];
 
 /// The objective called `id`, if there is one.

@@ -82,7 +82,7 @@ impl Objective for AbsTopK {
 }
 
 /// The entries above zero.
-fn positive(s: SparseRows) -> SparseRows {
+pub(super) fn positive(s: SparseRows) -> SparseRows {
     if s.values().iter().all(|v| *v > 0.0) {
         return s;
     }

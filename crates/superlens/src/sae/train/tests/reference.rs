@@ -84,6 +84,22 @@ impl Reference {
         self.product(p, i, j) + self.block(p, "b_enc")[j]
     }
 
+    /// The active latents of a row, with their values.
+    fn latents(&self, p: &[Vec<f64>], i: usize) -> Vec<(usize, f64)> {
+        if self.id != "matching_pursuit" {
+            return self.active[i].iter().map(|&j| (j, self.latent(p, i, j))).collect();
+        }
+        let (w_dec, b_dec, d) = (self.block(p, "w_dec"), self.block(p, "b_dec"), self.d());
+        let mut rest: Vec<f64> = (0..d).map(|c| f64::from(self.x[(i, c)]) - b_dec[c]).collect();
+        let step = |&j: &usize| {
+            let row = &w_dec[j * d..(j + 1) * d];
+            let value: f64 = rest.iter().zip(row).map(|(r, w)| r * w).sum();
+            rest.iter_mut().zip(row).for_each(|(r, w)| *r -= value * w);
+            (j, value)
+        };
+        self.active[i].iter().map(step).collect()
+    }
+
     fn latent(&self, p: &[Vec<f64>], i: usize, j: usize) -> f64 {
         match self.id.as_str() {
             "gated" => self.block(p, "r_mag")[j].exp() * self.product(p, i, j) + self.block(p, "b_mag")[j],
@@ -101,7 +117,7 @@ impl Reference {
         let (frozen_dec, frozen_bias) = (self.block(&self.start, "w_dec"), self.block(&self.start, "b_dec"));
         let mut loss = 0.0;
         for i in 0..self.x.rows() {
-            let latents: Vec<(usize, f64)> = self.active[i].iter().map(|&j| (j, self.latent(p, i, j))).collect();
+            let latents = self.latents(p, i);
             for width in &self.widths {
                 let prefix: Vec<(usize, f64)> = latents.iter().copied().filter(|l| l.0 < *width).collect();
                 let recon = self.rebuild(w_dec, &prefix);
@@ -165,7 +181,7 @@ impl Reference {
         let (w_dec, b_dec, threshold) = (self.block(p, "w_dec"), self.block(p, "b_dec"), self.block(p, "threshold"));
         let at = self.names.iter().position(|n| n == "threshold").unwrap();
         for i in 0..self.x.rows() {
-            let latents: Vec<(usize, f64)> = self.active[i].iter().map(|&j| (j, self.latent(p, i, j))).collect();
+            let latents = self.latents(p, i);
             let recon = self.rebuild(w_dec, &latents);
             for j in 0..threshold.len() {
                 if (self.z(p, i, j) - threshold[j]).abs() >= 0.5 * BANDWIDTH {
