@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use serde::Serialize;
-use superlens::sae::files::{FileError, write_saelens};
+use superlens::sae::files::{FileError, write_native, write_saelens};
 use superlens::sae::train::{self, Step, Trainer};
 use superlens::sae::{FitError, Sae, Size, find, metrics};
 use superlens_tensor::io::{Loaded, ReadOptions, read_matrix};
@@ -15,7 +15,7 @@ use superlens_tensor::{Mat, Rng};
 use super::train_folder::Folder;
 use super::train_plan::Plan;
 use crate::args::{Global, Train};
-use crate::failure::{Failure, say};
+use crate::failure::Failure;
 use crate::progress::Progress;
 
 /// Rows that the finished dictionary is measured on, spread over all.
@@ -226,11 +226,13 @@ fn write(folder: &Folder, plan: &Plan, sae: &Sae, report: &Report) -> Result<(),
     metadata.insert("trained_by".into(), format!("superlens {}", env!("CARGO_PKG_VERSION")).into());
     metadata.insert("activations".into(), plan.activations.clone().into());
     metadata.insert("seed".into(), plan.seed.into());
-    match write_saelens(&folder.path.join("sae"), sae, &metadata) {
-        Ok(()) => {}
-        Err(error @ FileError::NoForm { .. }) => say(&format!("warning: {error}; the checkpoint holds the weights")),
-        Err(other) => return Err(Failure::Other(anyhow::Error::msg(other))),
-    }
+    let dir = folder.path.join("sae");
+    let written = match write_saelens(&dir, sae, &metadata) {
+        // What SAELens has no form for is kept in our own.
+        Err(FileError::NoForm { .. }) => write_native(&dir, sae, &metadata),
+        written => written,
+    };
+    written.map_err(|error| Failure::Other(anyhow::Error::msg(error)))?;
     let text = serde_json::to_string_pretty(report).map_err(io::Error::from)?;
     folder.write("report.json", text.as_bytes())
 }

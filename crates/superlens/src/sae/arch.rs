@@ -1,6 +1,6 @@
 //! [`Arch`]: a way to find a dictionary in activations. One file per architecture, one line in [`ARCHES`].
 
-use super::{Sae, baselines, ica, pca, trained};
+use super::{Sae, baselines, ica, kmeans, nmf, pca, trained};
 use std::ops::ControlFlow;
 use superlens_tensor::{Mat, Rng};
 
@@ -26,6 +26,11 @@ pub enum FitError {
     Empty { rows: usize, dims: usize },
     #[error("not finite: {what}. Look for NaN, infinite or huge values (beyond 1e18) in the activations")]
     NotFinite { what: &'static str },
+    #[error(
+        "row {row}, column {column} is {value}: a non-negative factorisation needs activations from 0 on, like those behind a ReLU; \
+         for others take `ica`, `kmeans` or a sparse autoencoder"
+    )]
+    Negative { row: usize, column: usize, value: String },
     #[error("no direction was found that both halves of the rows hold")]
     NothingFound,
     #[error("{name} = {value} makes no sense here; it must lie between {low} and {high}")]
@@ -56,9 +61,11 @@ pub struct Entry {
 }
 
 /// Every architecture.
-pub const ARCHES: [Entry; 14] = [
+pub const ARCHES: [Entry; 16] = [
     pca::ENTRY,
     ica::ENTRY,
+    nmf::ENTRY,
+    kmeans::ENTRY,
     trained::ENTRIES[0],
     trained::ENTRIES[1],
     trained::ENTRIES[2],
@@ -115,12 +122,14 @@ mod tests {
     #[test]
     fn every_entry_builds_what_it_says_and_fits() {
         let mut rng = Rng::new(0).fork("arches");
-        let x = Mat::from_fn(300, 6, |_, _| rng.normal());
+        let signed = Mat::from_fn(300, 6, |_, _| rng.normal());
+        let positive = Mat::from_fn(300, 6, |i, j| signed[(i, j)].abs());
         for entry in &ARCHES {
             let arch = (entry.build)(Size { d_sae: 6, k: 2 });
             assert_eq!(arch.id(), entry.id);
             assert!(find(entry.id).is_some_and(|found| found.about == entry.about));
-            let sae = arch.fit(&x, &rng, &mut |_| ControlFlow::Continue(())).unwrap();
+            let x = if entry.id == "nmf" { &positive } else { &signed };
+            let sae = arch.fit(x, &rng, &mut |_| ControlFlow::Continue(())).unwrap();
             assert_eq!(sae.w_dec.shape(), (6, 6), "{}", entry.id);
             assert!(sae.w_dec.data().iter().all(|w| w.is_finite()), "{}", entry.id);
         }
