@@ -30,18 +30,22 @@ pub struct Train {
     /// Latents [default: 8 times the columns]
     #[arg(long, value_name = "N")]
     pub d_sae: Option<usize>,
-    /// Active latents a row, for topk, abs_topk, batch_topk and matryoshka [default: 32]
+    /// Active latents a row, for topk, abs_topk, batch_topk, matryoshka, matching_pursuit and nmf; runs of latents, for
+    /// groupmax [default: 32]
     #[arg(long, value_name = "N")]
     pub k: Option<usize>,
     /// Active latents a row that jumprelu aims at [default: 32]
     #[arg(long, value_name = "X")]
     pub target_l0: Option<f64>,
-    /// Weight of the penalty of relu, p_anneal and gated, on inputs whose mean square is 1 a column [default: 0.1]
+    /// Weight of the penalty of relu, p_anneal, gated and crosscoder, on inputs whose mean square is 1 a column [default: 0.1]
     #[arg(long, value_name = "X")]
     pub l1: Option<f64>,
     /// Widths of the prefixes of matryoshka, like 512,2048 [default: halves of halves]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub widths: Option<Vec<usize>>,
+    /// Layers that lie side by side in a row, in equal widths, for crosscoder
+    #[arg(long, value_name = "N")]
+    pub layers: Option<usize>,
     /// Rows a step [default: 2048]
     #[arg(long, value_name = "N")]
     pub batch: Option<usize>,
@@ -68,7 +72,7 @@ pub struct Train {
     pub out: Option<PathBuf>,
     /// Go on with the run in this folder
     #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "activations", "out", "arch", "d_sae", "k", "target_l0", "l1",
-        "widths", "batch", "lr", "steps", "tokens", "warmup", "dead_after", "checkpoint_every", "key", "flatten"])]
+        "widths", "layers", "batch", "lr", "steps", "tokens", "warmup", "dead_after", "checkpoint_every", "key", "flatten"])]
     pub resume: Option<PathBuf>,
 }
 
@@ -93,6 +97,9 @@ pub struct Eval {
     /// Read an array of more than two dimensions: all axes but the last become rows
     #[arg(long)]
     pub flatten: bool,
+    /// What a transcoder is to rebuild, a row for each of the activations: .npy, .npz or .safetensors
+    #[arg(long, value_name = "FILE")]
+    pub targets: Option<PathBuf>,
     /// True directions, one a row
     #[arg(long, value_name = "FILE")]
     pub truth: Option<PathBuf>,

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use superlens::sae::files;
-use superlens::sae::metrics;
+use superlens::sae::{Sae, metrics};
 use superlens_tensor::Mat;
 use superlens_tensor::io::{ReadOptions, read_directions, read_matrix};
 
@@ -17,12 +17,13 @@ pub fn run(args: &Eval, global: Global) -> Result<(), Failure> {
     progress.at(0.0, "reading");
     let inside = args.sae.join("sae");
     let dir = if inside.is_dir() { &inside } else { &args.sae };
-    let sae = files::read(dir, None).map_err(Failure::input)?.sae;
+    let files::Loaded { sae, metadata } = files::read(dir, None).map_err(Failure::input)?;
     let options = ReadOptions { key: args.key.clone(), flatten: args.flatten };
     let x = read_matrix(&args.activations, &options).map_err(Failure::input)?.mat;
     check_width("--activations", &args.activations, x.cols(), sae.d_in())?;
+    let targets = targets(args, &sae, &metadata, x.rows())?;
     progress.at(0.1, "measuring");
-    let m = metrics::evaluate(&sae, &x);
+    let m = metrics::evaluate_against(&sae, &x, targets.as_ref().unwrap_or(&x));
     let (dense, half) = (m.density.iter(), m.density.len().max(1) as f64);
     let mut document = serde_json::json!({
         "rows": m.rows, "d_in": sae.d_in(), "d_sae": sae.d_sae(),
@@ -33,6 +34,11 @@ pub fn run(args: &Eval, global: Global) -> Result<(), Failure> {
         "freq_over_10_percent": dense.filter(|d| **d > 0.1).count() as f64 / half,
         "max_decoder_cosine": metrics::mean_max_cosine(&sae.w_dec), "psi": metrics::effective_features(&sae, &x),
     });
+    // A crosscoder's files say how many layers lie side by side.
+    let layers = metadata.get("layers").and_then(serde_json::Value::as_u64).unwrap_or(1) as usize;
+    if layers > 1 && sae.d_out().is_multiple_of(layers) {
+        document["fvu_of_layers"] = metrics::fvu_of_parts(&sae, &x, layers).into();
+    }
     if let Some(file) = &args.truth {
         progress.at(0.7, "comparing");
         let truth = read(file)?;
@@ -72,6 +78,37 @@ pub fn run(args: &Eval, global: Global) -> Result<(), Failure> {
         writeln!(out, "\nThe best reconstruction is often not the best dictionary.")?;
     }
     Ok(out.flush()?)
+}
+
+/// What a transcoder is to rebuild. Files say of a dictionary that it is one, or its widths or a linear path show it.
+fn targets(
+    args: &Eval,
+    sae: &Sae,
+    metadata: &serde_json::Map<String, serde_json::Value>,
+    rows: usize,
+) -> Result<Option<Mat>, Failure> {
+    let said = metadata.get("transcode").and_then(serde_json::Value::as_bool).unwrap_or(false);
+    let transcodes = said || sae.d_in() != sae.d_out();
+    let Some(file) = &args.targets else {
+        return match transcodes {
+            true => Err(Failure::Input(format!(
+                "{}: a transcoder; give --targets with what it is to rebuild, rows of {}",
+                args.sae.display(),
+                sae.d_out()
+            ))),
+            false => Ok(None),
+        };
+    };
+    let y = read_matrix(file, &ReadOptions { key: None, flatten: args.flatten }).map_err(Failure::input)?.mat;
+    check_width("--targets", file, y.cols(), sae.d_out())?;
+    if y.rows() == rows {
+        return Ok(Some(y));
+    }
+    let found = y.rows();
+    Err(Failure::Input(format!(
+        "--targets {}: expected {rows} rows, as the activations have, found {found}",
+        file.display()
+    )))
 }
 
 fn read(file: &Path) -> Result<Mat, Failure> {

@@ -108,6 +108,12 @@ fn check_hash(plan: &Plan, loaded: &Loaded) -> Result<(), Failure> {
 
 /// Before anything is written: is there such an architecture, and do its settings make sense?
 fn check_arch(plan: &Plan) -> Result<(), Failure> {
+    let crosses = plan.arch == "crosscoder";
+    if crosses != plan.layers.is_some() || plan.layers.is_some_and(|layers| layers < 2) {
+        let found = plan.layers.map_or("none".to_string(), |layers| layers.to_string());
+        let expected = if crosses { "2 at least for a crosscoder" } else { "--arch crosscoder with it" };
+        return Err(Failure::Input(format!("--layers: expected {expected}, found {found}")));
+    }
     if let Some(entry) = train::find(&plan.arch) {
         return plan.recipe().check((entry.build)(&plan.options()).as_ref()).map_err(Failure::input);
     }
@@ -226,6 +232,9 @@ fn write(folder: &Folder, plan: &Plan, sae: &Sae, report: &Report) -> Result<(),
     metadata.insert("trained_by".into(), format!("superlens {}", env!("CARGO_PKG_VERSION")).into());
     metadata.insert("activations".into(), plan.activations.clone().into());
     metadata.insert("seed".into(), plan.seed.into());
+    if let Some(layers) = plan.layers {
+        metadata.insert("layers".into(), layers.into());
+    }
     let dir = folder.path.join("sae");
     let written = match write_saelens(&dir, sae, &metadata) {
         // What SAELens has no form for is kept in our own.

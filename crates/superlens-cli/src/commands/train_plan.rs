@@ -35,6 +35,8 @@ pub struct Plan {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub widths: Option<Vec<usize>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layers: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<usize>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lr: Option<f64>,
@@ -75,6 +77,7 @@ impl Plan {
                 target_l0: None,
                 l1: None,
                 widths: None,
+                layers: None,
                 batch: None,
                 lr: None,
                 steps: None,
@@ -104,6 +107,7 @@ impl Plan {
         over(&mut plan.target_l0, &args.target_l0);
         over(&mut plan.l1, &args.l1);
         over(&mut plan.widths, &args.widths);
+        over(&mut plan.layers, &args.layers);
         over(&mut plan.batch, &args.batch);
         over(&mut plan.lr, &args.lr);
         over(&mut plan.steps, &args.steps);
@@ -184,6 +188,7 @@ impl Plan {
             l1: self.l1.unwrap_or(usual.l1),
             target_l0: self.target_l0.unwrap_or(usual.target_l0),
             widths: self.widths.clone().unwrap_or_default(),
+            layers: self.layers.unwrap_or(usual.layers),
             ..usual
         }
     }

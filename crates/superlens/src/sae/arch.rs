@@ -61,7 +61,7 @@ pub struct Entry {
 }
 
 /// Every architecture.
-pub const ARCHES: [Entry; 16] = [
+pub const ARCHES: [Entry; 17] = [
     pca::ENTRY,
     ica::ENTRY,
     nmf::ENTRY,
@@ -76,6 +76,7 @@ pub const ARCHES: [Entry; 16] = [
     trained::ENTRIES[7],
     trained::ENTRIES[8],
     trained::ENTRIES[9],
+    trained::ENTRIES[10],
     baselines::NEURONS,
     baselines::RANDOM,
 ];

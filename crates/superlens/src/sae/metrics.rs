@@ -41,19 +41,25 @@ pub struct Metrics {
     pub l2_ratio: f64,
 }
 
-/// Encodes and decodes `x` block by block and measures the result. Panics on another width, and for a dictionary that rebuilds something
-/// else than it reads.
+/// Encodes and decodes `x` block by block and measures the result. Panics on another width, and for a dictionary that rebuilds another
+/// width than it reads.
 pub fn evaluate(sae: &Sae, x: &Mat) -> Metrics {
-    assert_eq!(sae.d_in(), sae.d_out(), "a dictionary that rebuilds other activations");
-    let mut sums = Sums::new(x.cols());
-    let mean = column_means(x);
+    evaluate_against(sae, x, x)
+}
+
+/// [`evaluate`] for a dictionary that reads `x` `[rows, d_in]` and rebuilds `y` `[rows, d_out]`: a transcoder. In the metrics `y` then stands
+/// in the place of x. Panics on other widths, or another number of rows.
+pub fn evaluate_against(sae: &Sae, x: &Mat, y: &Mat) -> Metrics {
+    assert_eq!((x.rows(), sae.d_out()), y.shape(), "what a dictionary {:?} is to rebuild", sae.w_dec.shape());
+    let mut sums = Sums::new(y.cols());
+    let mean = column_means(y);
     let mut l1 = 0.0;
     let mut fires = vec![0u64; sae.d_sae()];
     let mut nnz = 0;
     sae.encode_blocks(x, |first, latents| {
         let recon = sae.reconstruct(&latents, x.rows_view(first, first + latents.rows()));
-        let width = x.cols().max(1);
-        let block = x.rows_view(first, first + latents.rows()).data;
+        let width = y.cols().max(1);
+        let block = y.rows_view(first, first + latents.rows()).data;
         let pieces = block.par_chunks(PIECE_ROWS * width).zip(recon.data().par_chunks(PIECE_ROWS * width));
         let parts: Vec<Sums> = pieces.map(|(x, recon)| Sums::of(x, recon, &mean)).collect();
         parts.iter().for_each(|part| sums.add(part));
@@ -75,6 +81,25 @@ pub fn evaluate(sae: &Sae, x: &Mat) -> Metrics {
         cossim: sums.cosine / rows,
         l2_ratio: sums.lengths / rows,
     }
+}
+
+/// [`Metrics::fvu`] of each of `parts` stretches of the columns of `x`, of equal width: the layers of a crosscoder. Panics on another width,
+/// and unless the parts are of one width.
+pub fn fvu_of_parts(sae: &Sae, x: &Mat, parts: usize) -> Vec<f64> {
+    assert_eq!((x.cols(), x.cols() % parts.max(1)), (sae.d_out(), 0), "{parts} parts of {} columns", x.cols());
+    let (mean, width) = (column_means(x), (x.cols() / parts.max(1)).max(1));
+    let mut sums = vec![(0.0, 0.0); parts];
+    sae.encode_blocks(x, |first, latents| {
+        let recon = sae.reconstruct(&latents, x.rows_view(first, first + latents.rows()));
+        for i in 0..latents.rows() {
+            for (c, ((&x, &r), m)) in x.row(first + i).iter().zip(recon.row(i)).zip(&mean).enumerate() {
+                let (error, scatter) = &mut sums[c / width];
+                *error += f64::from(x - r).powi(2);
+                *scatter += (f64::from(x) - m).powi(2);
+            }
+        }
+    });
+    sums.into_iter().map(|(error, scatter)| error / scatter).collect()
 }
 
 fn column_means(x: &Mat) -> Vec<f64> {
@@ -342,6 +367,31 @@ mod tests {
             (0..2).map(|j| (0..2000).map(|i| (f64::from(x[(i, j)]) - mean(j)).powi(2)).sum::<f64>()).sum();
         let error: f64 = (0..2000).map(|i| f64::from(x[(i, 1)]).powi(2)).sum();
         assert!((evaluate(&copier(1.0), &x).fvu / (error / scatter) - 1.0).abs() < 1e-9);
+    }
+
+    /// A transcoder from x to 2x + 1 and back to the numbers of its own target; parts add up to the whole.
+    #[test]
+    fn targets_and_parts() {
+        let mut rng = superlens_tensor::Rng::new(7);
+        let x = Mat::from_fn(300, 4, |_, j| rng.normal() * (j + 1) as f32);
+        let y = Mat::from_fn(300, 4, |i, j| 2.0 * x[(i, j)] + 1.0);
+        let eye = |s: f32| Mat::from_fn(4, 4, |i, j| if i == j { s } else { 0.0 });
+        let linear = |b: f32, s: f32| {
+            let encoder = Encoder::Linear { w_enc: eye(1.0), b_enc: vec![0.0; 4], act: Activation::Identity };
+            Sae::new(vec![0.0; 4], encoder, eye(s), vec![b; 4])
+        };
+        assert!(evaluate_against(&linear(1.0, 2.0), &x, &y).fvu < 1e-12 && evaluate(&linear(1.0, 2.0), &x).fvu > 0.5);
+        let half = linear(0.0, 0.5);
+        let parts = fvu_of_parts(&half, &x, 2);
+        let means = column_means(&x);
+        let scatter = |from: usize| -> f64 {
+            (0..300)
+                .flat_map(|i| (from..from + 2).map(move |j| (i, j)))
+                .map(|at| (f64::from(x[at]) - means[at.1]).powi(2))
+                .sum()
+        };
+        let whole = (parts[0] * scatter(0) + parts[1] * scatter(2)) / (scatter(0) + scatter(2));
+        assert!((whole / evaluate(&half, &x).fvu - 1.0).abs() < 1e-6);
     }
 
     #[test]

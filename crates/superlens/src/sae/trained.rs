@@ -25,6 +25,7 @@ pub(super) const ENTRIES: [Entry; OBJECTIVES.len()] = {
         entry::<7>(),
         entry::<8>(),
         entry::<9>(),
+        entry::<10>(),
     ]
 };
 

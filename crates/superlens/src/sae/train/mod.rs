@@ -124,6 +124,7 @@ impl<'a> Trainer<'a> {
     pub fn new(recipe: Recipe, objective: Box<dyn Objective>, x: &'a Mat, rng: &Rng) -> Result<Self, FitError> {
         check_input(x)?;
         recipe.check(objective.as_ref())?;
+        objective.check_width(x.cols())?;
         let input = InputScale::of(x)?;
         let mut batches = Batches::new(x.rows(), recipe.batch, rng);
         let first = input.rows(x, &batches.rows_of(0));

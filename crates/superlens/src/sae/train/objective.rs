@@ -22,6 +22,14 @@ pub trait Objective: Send + Sync {
         Ok(())
     }
 
+    /// Refuses settings that make no sense for so many columns. Default: nothing.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    fn check_width(&self, _d_in: usize) -> Result<(), FitError> {
+        Ok(())
+    }
+
     /// Parameters with one number a latent beyond the weights and biases, in alphabetical order, and where they start.
     fn extras(&self) -> Vec<(&'static str, f32)> {
         Vec::new()

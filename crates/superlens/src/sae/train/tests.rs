@@ -46,7 +46,7 @@ fn gradients_agree_with_the_formulas() {
         let mut rng = Rng::new(1).fork("gradient");
         let (d, d_sae, rows) = (6, 12, 9);
         let x = Mat::from_fn(rows, d, |_, _| rng.normal() + 0.3);
-        let options = Options { k: 3, target_l0: 3.0, l1: 0.3, ..Options::default() };
+        let options = Options { k: 3, target_l0: 3.0, l1: 0.3, layers: 3, ..Options::default() };
         // A weight of 1 on the auxiliary term, so that an error in it is as visible as one in the main term.
         let recipe = Recipe { aux: 1.0, dead_after: 10, warmup: 2, ..Recipe::new(d_sae, 10, rows) };
         let mut trainer = trainer(entry.id, &options, recipe, &x, &rng);
@@ -117,6 +117,7 @@ fn planted_features_are_recovered() {
         ("gated", 0.85),
         ("groupmax", 0.8),
         ("matching_pursuit", 0.85),
+        ("crosscoder", 0.85),
     ] {
         // Gates, which shrink nothing, stand more.
         let l1 = if id == "gated" { 4.0 } else { 1.0 };
@@ -213,6 +214,8 @@ fn impossible_settings_are_errors() {
         assert!(matches!(new("topk", Options { k, ..usual().0 }, usual().1), Some(FitError::Setting { .. })));
     }
     let odd = new("groupmax", Options { k: 3, ..usual().0 }, usual().1);
+    let halves = new("crosscoder", Options { layers: 2, ..usual().0 }, usual().1);
+    assert!(matches!(halves, Some(FitError::Divisor { name: "layers", of: 3, .. })));
     assert_eq!(odd, Some(FitError::Divisor { name: "k", value: 3, whole: "d_sae", of: 4 }));
     for bad in [Recipe { d_sae: 0, ..usual().1 }, Recipe { batch: 0, ..usual().1 }] {
         assert!(matches!(new("relu", options.clone(), bad), Some(FitError::Setting { .. })));

@@ -1,6 +1,7 @@
 //! The objectives, one file each, and their list.
 
 mod batch_top_k;
+mod crosscoder;
 mod gated;
 mod group_max;
 mod jump_relu;
@@ -21,13 +22,15 @@ pub struct Options {
     pub target_l0: f64,
     /// Prefix widths of Matryoshka; empty for halves of halves.
     pub widths: Vec<usize>,
+    /// Layers that lie side by side in a row, for a crosscoder.
+    pub layers: usize,
     /// Exponent that the penalty of `p_anneal` ends at.
     pub p_end: f64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { k: 32, l1: 0.1, target_l0: 32.0, widths: Vec::new(), p_end: 0.2 }
+        Options { k: 32, l1: 0.1, target_l0: 32.0, widths: Vec::new(), layers: 1, p_end: 0.2 }
     }
 }
 
@@ -39,7 +42,7 @@ pub struct ObjectiveEntry {
 }
 
 /// Every objective.
-pub const OBJECTIVES: [ObjectiveEntry; 10] = [
+pub const OBJECTIVES: [ObjectiveEntry; 11] = [
     top_k::ENTRY,
     top_k::BY_SIZE,
     batch_top_k::ENTRY,
@@ -50,6 +53,7 @@ pub const OBJECTIVES: [ObjectiveEntry; 10] = [
     gated::ENTRY,
     group_max::ENTRY,
     matching_pursuit::ENTRY,
+    crosscoder::ENTRY,
 ];
 
 /// The objective called `id`, if there is one.

@@ -67,6 +67,7 @@ impl Case {
             l1: real("l1"),
             target_l0: real("target_l0"),
             widths,
+            layers: o["layers"].as_u64().unwrap() as usize,
             p_end: real("p_end"),
         }
     }

@@ -131,6 +131,13 @@ impl Reference {
                     let exponent = 1.0 + (self.options.p_end - 1.0) * self.progress;
                     loss += penalty * latents.iter().map(|l| l.1.powf(exponent)).sum::<f64>();
                 }
+                "crosscoder" => {
+                    let lengths = |j: usize| -> f64 {
+                        let row = &w_dec[j * self.d()..(j + 1) * self.d()];
+                        row.chunks(self.d() / self.options.layers).map(|w| square(w.to_vec()).sqrt()).sum()
+                    };
+                    loss += penalty * latents.iter().map(|l| l.1 * lengths(l.0)).sum::<f64>();
+                }
                 "gated" => {
                     let gates: Vec<(usize, f64)> = self.kept[i].iter().map(|&j| (j, self.z(p, i, j))).collect();
                     loss += penalty * gates.iter().map(|g| g.1).sum::<f64>();
