@@ -39,6 +39,16 @@ pub enum FitError {
     Real { name: &'static str, value: String, low: String, high: String },
     #[error("{name} = {value} makes no sense here; it must divide {whole} = {of}")]
     Divisor { name: &'static str, value: usize, whole: &'static str, of: usize },
+    #[error("{arch} rebuilds other activations than it reads: it needs targets, a row for each row of the activations")]
+    NoTargets { arch: &'static str },
+    #[error("{arch} rebuilds what it reads, and has no use for targets; take `transcoder` or `skip_transcoder`")]
+    Targets { arch: &'static str },
+    #[error("{arch} can be trained on scaled activations or raw ones, not on whitened or layer-normed ones")]
+    OnlyScaled { arch: &'static str },
+    #[error("{0}")]
+    Source(#[from] super::train::SourceError),
+    #[error("{arch} can't be trained on whitened activations: it goes by the angles of the raw ones")]
+    Whitened { arch: &'static str },
     #[error("the state belongs to a run with another architecture or other sizes")]
     OtherRun,
 }
@@ -61,7 +71,7 @@ pub struct Entry {
 }
 
 /// Every architecture.
-pub const ARCHES: [Entry; 17] = [
+pub const ARCHES: [Entry; 19] = [
     pca::ENTRY,
     ica::ENTRY,
     nmf::ENTRY,
@@ -77,6 +87,8 @@ pub const ARCHES: [Entry; 17] = [
     trained::ENTRIES[8],
     trained::ENTRIES[9],
     trained::ENTRIES[10],
+    trained::ENTRIES[11],
+    trained::ENTRIES[12],
     baselines::NEURONS,
     baselines::RANDOM,
 ];
@@ -130,6 +142,11 @@ mod tests {
             assert_eq!(arch.id(), entry.id);
             assert!(find(entry.id).is_some_and(|found| found.about == entry.about));
             let x = if entry.id == "nmf" { &positive } else { &signed };
+            if entry.id.ends_with("transcoder") {
+                let alone = arch.fit(x, &rng, &mut |_| ControlFlow::Continue(()));
+                assert_eq!(alone, Err(FitError::NoTargets { arch: entry.id }));
+                continue;
+            }
             let sae = arch.fit(x, &rng, &mut |_| ControlFlow::Continue(())).unwrap();
             assert_eq!(sae.w_dec.shape(), (6, 6), "{}", entry.id);
             assert!(sae.w_dec.data().iter().all(|w| w.is_finite()), "{}", entry.id);
@@ -145,7 +162,7 @@ mod tests {
         let mut nan = Mat::zeros(40, 3);
         nan[(7, 1)] = f32::NAN;
         let noise = Mat::from_fn(40, 3, |i, j| ((i * 7 + j * 3) % 11) as f32);
-        for entry in &ARCHES {
+        for entry in ARCHES.iter().filter(|entry| !entry.id.ends_with("transcoder")) {
             let arch = (entry.build)(Size { d_sae: 4, k: 2 });
             let fit = |x: &Mat, go: bool| {
                 let flow = if go { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };

@@ -13,7 +13,7 @@
 //! the zero of every neuron, which is where non-negative features begin, into an offset that atoms must spend themselves on.
 
 use super::arch::{Arch, Entry, FitError, Watch, check_input, check_setting, report};
-use super::batches::Batches;
+use super::train::{InMemory, Source};
 use super::{Encoder, Sae};
 use crate::geometry::recover::{Dictionary, Omp, Recovery};
 use superlens_tensor::kernels::pointwise::{axpy, dot};
@@ -55,12 +55,11 @@ impl Arch for Nmf {
         // No fit has more atoms than columns to fit.
         let k = self.k.min(self.d_sae).min(x.cols());
         let rng = rng.fork("nmf");
-        let mut batches = Batches::new(x.rows(), BATCH, &rng);
+        let mut source = InMemory::new(x, BATCH, &rng);
         let mut atoms = start(x, self.d_sae, &mut rng.fork("start"));
         let mut used = vec![0.0f64; self.d_sae];
         for step in 0..STEPS {
-            let batch = x.select_rows(&batches.rows_of(step));
-            learn(&batch, k, &mut atoms, &mut used);
+            learn(&source.batch(step)?.x, k, &mut atoms, &mut used);
             if atoms.data().iter().any(|w| !w.is_finite()) {
                 return Err(FitError::NotFinite { what: "the factorisation of the activations" });
             }

@@ -2,6 +2,7 @@
 
 use super::super::arch::FitError;
 use super::super::{Activation, PlainPursuit};
+use super::targets::Target;
 use superlens_tensor::Mat;
 use superlens_tensor::kernels::encode::Product;
 use superlens_tensor::kernels::sparse::SparseRows;
@@ -13,6 +14,20 @@ use superlens_tensor::train::Params;
 pub trait Objective: Send + Sync {
     /// The name on the command line and in files.
     fn id(&self) -> &'static str;
+
+    /// Called before each step with the share of the training that is done, 0 to 1, for what anneals. Default: nothing.
+    fn at(&mut self, _progress: f64) {}
+
+    /// Whether inference reads the input through the encoder's product alone. A pursuit, which goes by angles, does not: its input can't be
+    /// whitened.
+    fn linear(&self) -> bool {
+        true
+    }
+
+    /// What is rebuilt. Default: what is read.
+    fn target(&self) -> Target {
+        Target::Input
+    }
 
     /// Refuses settings that make no sense for so many latents.
     ///
@@ -88,7 +103,7 @@ pub trait Objective: Send + Sync {
 /// What penalties are computed from, and where their gradients go.
 pub struct Terms<'a> {
     pub params: &'a Params,
-    /// `x − b_dec`, `[rows, d_in]`.
+    /// What latents are to rebuild: `x − b_dec`, `[rows, d_in]`, or what is left for them of other [targets](Target).
     pub target: &'a Mat,
     /// Pre-activations that were kept, and the latents made of them.
     pub z: &'a SparseRows,

@@ -1,7 +1,8 @@
 use super::*;
-use crate::sae::metrics::{evaluate, mmcs};
-use crate::sae::{Activation, PlainPursuit};
+use crate::sae::metrics::{evaluate, evaluate_against, mmcs};
+use crate::sae::{Activation, Encoder, PlainPursuit, Sae};
 use superlens_tensor::kernels::gemm::matmul;
+use superlens_tensor::kernels::pointwise::dot;
 
 mod pytorch;
 mod reference;
@@ -14,16 +15,74 @@ fn planted(features: &Mat, rows: usize, p: f64, rng: &mut Rng) -> Mat {
     matmul(&s, features)
 }
 
-fn trainer<'a>(id: &str, options: &Options, recipe: Recipe, x: &'a Mat, rng: &Rng) -> Trainer<'a> {
-    Trainer::new(recipe, (find(id).unwrap().build)(options), x, rng).unwrap()
+/// A trainer and the rows it is trained on.
+struct Run<'a> {
+    trainer: Trainer,
+    source: InMemory<'a>,
 }
 
-fn run(id: &str, options: &Options, recipe: Recipe, x: &Mat, rng: &Rng) -> Sae {
-    let mut trainer = trainer(id, options, recipe, x, rng);
-    while !trainer.done() {
-        trainer.step().unwrap();
+/// A matrix, and what is to be rebuilt of it where that is something else.
+#[derive(Clone, Copy)]
+struct Rows<'a>(&'a Mat, Option<&'a Mat>);
+
+impl<'a> Rows<'a> {
+    /// With `y` for the objectives that rebuild it.
+    fn of(entry: &ObjectiveEntry, options: &Options, x: &'a Mat, y: &'a Mat) -> Self {
+        let targets = (entry.build)(options).target() != Target::Input;
+        Rows(x, targets.then_some(y))
     }
-    trainer.finish()
+}
+
+impl<'a> From<&'a Mat> for Rows<'a> {
+    fn from(x: &'a Mat) -> Self {
+        Rows(x, None)
+    }
+}
+
+/// Neither linear in `x` nor of its width.
+fn other_activations(x: &Mat) -> Mat {
+    let d = x.cols();
+    Mat::from_fn(x.rows(), d + 1, |i, j| 2.0 * x[(i, j % d)].abs() + x[(i, (j + 1) % d)] + 0.5)
+}
+
+impl<'a> Run<'a> {
+    fn new(
+        id: &str,
+        options: &Options,
+        recipe: Recipe,
+        rows: impl Into<Rows<'a>>,
+        rng: &Rng,
+    ) -> Result<Self, FitError> {
+        let Rows(x, y) = rows.into();
+        let source = InMemory::new(x, recipe.batch.max(1), rng);
+        let mut source = if let Some(y) = y { source.with_targets(y) } else { source };
+        let trainer = Trainer::new(recipe, (find(id).unwrap().build)(options), &mut source, rng)?;
+        Ok(Run { trainer, source })
+    }
+
+    fn batch(&mut self) -> Batch {
+        self.source.batch(self.trainer.state.step).unwrap()
+    }
+
+    fn step(&mut self) -> Result<Step, FitError> {
+        let batch = self.batch();
+        self.trainer.step(&batch)
+    }
+
+    fn finish(&mut self) -> Sae {
+        self.trainer.finish(&mut self.source).unwrap()
+    }
+
+    fn to_the_end(mut self) -> Sae {
+        while !self.trainer.done() {
+            self.step().unwrap();
+        }
+        self.finish()
+    }
+}
+
+fn start<'a>(id: &str, options: &Options, recipe: Recipe, x: impl Into<Rows<'a>>, rng: &Rng) -> Run<'a> {
+    Run::new(id, options, recipe, x, rng).unwrap()
 }
 
 /// Largest |Δ| / max(|g|, 1e-3 max|g|) in each block.
@@ -49,13 +108,16 @@ fn gradients_agree_with_the_formulas() {
         let options = Options { k: 3, target_l0: 3.0, l1: 0.3, layers: 3, ..Options::default() };
         // A weight of 1 on the auxiliary term, so that an error in it is as visible as one in the main term.
         let recipe = Recipe { aux: 1.0, dead_after: 10, warmup: 2, ..Recipe::new(d_sae, 10, rows) };
-        let mut trainer = trainer(entry.id, &options, recipe, &x, &rng);
+        let y = other_activations(&x);
+        let mut run = start(entry.id, &options, recipe, Rows::of(entry, &options, &x, &y), &rng);
+        let batch = run.batch();
+        let trainer = &mut run.trainer;
+        let batch = seen(&trainer.input, trainer.targets.as_ref(), &batch);
         trainer.state.silent.iter_mut().step_by(3).for_each(|s| *s = 10);
         // Away from the start, where encoder and decoder are equal and some errors would hide.
         for (_, block) in &mut trainer.state.params.blocks {
             block.data_mut().iter_mut().for_each(|v| *v += 0.2 * rng.normal());
         }
-        let batch = trainer.input.rows(&x, &trainer.batches.rows_of(0));
         if entry.id == "jumprelu" {
             // Each threshold a little above or below a pre-activation, so that the straight-through rule has something to pass.
             let params = &mut trainer.state.params;
@@ -66,8 +128,8 @@ fn gradients_agree_with_the_formulas() {
                 *t = z[(j % rows, j)] + b_enc[j] + if j % 2 == 0 { 0.005 } else { -0.005 };
             }
         }
-        let reference = Reference::of(entry.id, &options, &trainer, &batch, 7);
-        let told = trainer.gradient(batch, 7);
+        let reference = Reference::of(entry.id, &options, trainer, &batch, 7);
+        let (told, _) = trainer.gradient(batch, 7);
         let p: Vec<Vec<f64>> = reference.start();
         let loss = reference.loss(&p);
         assert!((told.loss / loss - 1.0).abs() < 1e-5, "{}: loss {} against {loss}", entry.id, told.loss);
@@ -85,19 +147,19 @@ fn gradients_agree_with_the_formulas() {
 fn latents_that_are_negative_everywhere_come_back_to_life() {
     let mut rng = Rng::new(2).fork("revive");
     let x = planted(&unit_rows(24, 12, &mut rng), 2000, 0.08, &mut rng);
-    let dead_at_the_end = |aux: f64| {
+    let never_back = |aux: f64| {
         let recipe = Recipe { lr: 2e-2, aux, dead_after: 1000, ..Recipe::new(24, 1500, 128) };
-        let mut trainer = trainer("topk", &Options { k: 3, ..Options::default() }, recipe, &x, &rng);
-        let b_enc = trainer.state.params.get_mut("b_enc").data_mut();
+        let mut run = start("topk", &Options { k: 3, ..Options::default() }, recipe, &x, &rng);
+        let b_enc = run.trainer.state.params.get_mut("b_enc").data_mut();
         b_enc.iter_mut().step_by(2).for_each(|b| *b = -10.0);
-        while !trainer.done() {
-            trainer.step().unwrap();
+        while !run.trainer.done() {
+            run.step().unwrap();
         }
-        let density = evaluate(&trainer.finish(), &x).density;
-        density.iter().step_by(2).filter(|&&p| p == 0.0).count()
+        // Silent over the second half of the training.
+        run.trainer.state.silent.iter().step_by(2).filter(|s| **s >= 750 * 128).count()
     };
-    assert_eq!(dead_at_the_end(0.0), 12, "nothing else revives them");
-    assert_eq!(dead_at_the_end(1.0 / 32.0), 0);
+    assert_eq!(never_back(0.0), 12, "nothing else revives them");
+    assert_eq!(never_back(1.0 / 32.0), 0);
 }
 
 /// Every objective finds most planted features, with about as many latents active as there are features.
@@ -125,9 +187,28 @@ fn planted_features_are_recovered() {
         let k = if id == "groupmax" { 4 } else { 3 };
         let options = Options { k, target_l0: 3.0, l1, ..Options::default() };
         let recipe = Recipe { lr: 4e-3, dead_after: 1 << 14, ..Recipe::new(64, 1200, 256) };
-        let sae = run(id, &options, recipe, &x, &rng);
+        let sae = start(id, &options, recipe, &x, &rng).to_the_end();
         let (found, m) = (mmcs(&features, &sae.w_dec), evaluate(&sae, &x));
         assert!(found >= least && m.fvu < 0.4, "{id}: MMCS {found}, L0 {}, FVU {}", m.l0, m.fvu);
+    }
+}
+
+/// Latents that are read along some directions and written along others, with a linear function of the input beside them.
+#[test]
+fn planted_transcoders_are_recovered() {
+    let mut rng = Rng::new(6).fork("transcoders");
+    let (read, written) = (unit_rows(40, 24, &mut rng), unit_rows(40, 16, &mut rng));
+    let s = Mat::from_fn(4000, 40, |_, _| if rng.chance(0.06) { 0.5 + rng.uniform() } else { 0.0 });
+    let (x, mut y) = (matmul(&s, &read), matmul(&s, &written));
+    for (id, linear) in [("transcoder", 0.0), ("skip_transcoder", 1.0)] {
+        let past = Mat::from_fn(24, 16, |_, _| linear * 0.3 * rng.normal());
+        y.data_mut().iter_mut().zip(matmul(&x, &past).data()).for_each(|(y, p)| *y += p);
+        let options = Options { k: 4, ..Options::default() };
+        let recipe = Recipe { lr: 4e-3, dead_after: 1 << 13, ..Recipe::new(40, 800, 256) };
+        let sae = start(id, &options, recipe, Rows(&x, Some(&y)), &rng).to_the_end();
+        let (found, fvu) = (mmcs(&written, &sae.w_dec), evaluate_against(&sae, &x, &y).fvu);
+        assert!(found > 0.85 && fvu < 0.2, "{id}: MMCS {found}, FVU {fvu}");
+        assert_eq!(sae.skip.is_some(), id == "skip_transcoder");
     }
 }
 
@@ -139,12 +220,14 @@ fn the_inference_form_is_what_was_trained() {
     for entry in &OBJECTIVES {
         let options = Options { k: 2, target_l0: 2.0, ..Options::default() };
         let recipe = Recipe { lr: 1e-3, warmup: 1, ..Recipe::new(12, 30, 400) };
-        let mut trainer = trainer(entry.id, &options, recipe, &x, &rng);
-        (0..29).for_each(|_| _ = trainer.step().unwrap());
-        let sae = trainer.finish();
-        let metrics = evaluate(&sae, &x);
-        let told = trainer.step().unwrap();
-        if let Some(wanted) = trainer.objective.calibrated() {
+        let y = other_activations(&x);
+        let rows = Rows::of(entry, &options, &x, &y);
+        let mut run = start(entry.id, &options, recipe, rows, &rng);
+        (0..29).for_each(|_| _ = run.step().unwrap());
+        let sae = run.finish();
+        let metrics = evaluate_against(&sae, &x, rows.1.unwrap_or(&x));
+        let told = run.step().unwrap();
+        if let Some(wanted) = run.trainer.objective.calibrated() {
             assert!((metrics.l0 / wanted - 1.0).abs() < 0.06, "{}: L0 {}", entry.id, metrics.l0);
         } else {
             assert!((told.fvu / metrics.fvu - 1.0).abs() < 1e-3, "{}: {} and {}", entry.id, told.fvu, metrics.fvu);
@@ -158,29 +241,39 @@ fn the_inference_form_is_what_was_trained() {
 fn the_same_bytes_on_any_number_of_threads_and_after_a_pause() {
     let mut rng = Rng::new(4).fork("threads");
     let x = planted(&unit_rows(64, 32, &mut rng), 900, 0.05, &mut rng);
+    let y = other_activations(&x);
     for entry in &OBJECTIVES {
         let options = Options { k: 4, target_l0: 4.0, ..Options::default() };
         // Latents count as dead from the second step on, so that the auxiliary term takes part; wide enough to be screened.
-        let recipe = Recipe { dead_after: 1, warmup: 3, ..Recipe::new(600, 12, 300) };
+        let recipe = Recipe {
+            dead_after: 1,
+            warmup: 3,
+            average: 0.9,
+            resample_every: 2,
+            patience: Some(Patience { window: 3, gain: 0.0, windows: 9 }),
+            ..Recipe::new(600, 12, 300)
+        };
+        let rows = Rows::of(entry, &options, &x, &y);
         let fit = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| run(entry.id, &options, recipe.clone(), &x, &rng))
+            pool.install(|| start(entry.id, &options, recipe.clone(), rows, &rng).to_the_end())
         };
         let one = fit(1);
         assert_eq!(one, fit(3), "{}", entry.id);
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("state");
-        let mut first = trainer(entry.id, &options, recipe.clone(), &x, &rng);
+        let mut first = start(entry.id, &options, recipe.clone(), rows, &rng);
         (0..5).for_each(|_| _ = first.step().unwrap());
-        first.state().write(&file, "a run").unwrap();
+        first.trainer.state().write(&file, "a run").unwrap();
         let state = State::read(&file, "a run").unwrap();
-        assert_eq!(&state, first.state());
+        assert_eq!(&state, first.trainer.state());
         let build = (entry.build)(&options);
-        let mut second = Trainer::resume(recipe.clone(), build, &x, &rng, state).unwrap();
-        while !second.done() {
-            second.step().unwrap();
+        let mut source = InMemory::new(&x, recipe.batch, &rng);
+        if let Some(y) = rows.1 {
+            source = source.with_targets(y);
         }
-        assert_eq!(one, second.finish(), "{}", entry.id);
+        let trainer = Trainer::resume(recipe.clone(), build, &mut source, &rng, state).unwrap();
+        assert_eq!(one, Run { trainer, source }.to_the_end(), "{}", entry.id);
     }
 }
 
@@ -188,7 +281,7 @@ fn the_same_bytes_on_any_number_of_threads_and_after_a_pause() {
 fn a_broken_state_is_one_error() {
     let x = Mat::from_fn(20, 3, |i, j| ((i * (j + 2)) % 7) as f32);
     let options = Options { k: 2, ..Options::default() };
-    let trainer = trainer("topk", &options, Recipe::new(4, 3, 8), &x, &Rng::new(0));
+    let trainer = start("topk", &options, Recipe::new(4, 3, 8), &x, &Rng::new(0)).trainer;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("state");
     trainer.state().write(&file, "a").unwrap();
@@ -204,15 +297,21 @@ fn a_broken_state_is_one_error() {
 #[test]
 fn impossible_settings_are_errors() {
     let x = Mat::from_fn(10, 3, |i, j| (i * j) as f32);
-    let new = |id: &str, options: Options, recipe: Recipe| {
-        Trainer::new(recipe, (find(id).unwrap().build)(&options), &x, &Rng::new(0)).err()
-    };
+    let new = |id: &str, options: Options, recipe: Recipe| Run::new(id, &options, recipe, &x, &Rng::new(0)).err();
     let usual = || (Options { k: 2, target_l0: 2.0, ..Options::default() }, Recipe::new(4, 5, 8));
     let (options, recipe) = usual();
     assert!(new("topk", options.clone(), recipe.clone()).is_none());
     for k in [0, 5] {
         assert!(matches!(new("topk", Options { k, ..usual().0 }, usual().1), Some(FitError::Setting { .. })));
     }
+    assert_eq!(new("transcoder", options.clone(), recipe.clone()), Some(FitError::NoTargets { arch: "transcoder" }));
+    let targets = |id: &str, normalise| {
+        let recipe = Recipe { normalise, ..usual().1 };
+        Run::new(id, &usual().0, recipe, Rows(&x, Some(&x)), &Rng::new(0)).err()
+    };
+    assert_eq!(targets("topk", Normalise::Scale), Some(FitError::Targets { arch: "topk" }));
+    assert_eq!(targets("transcoder", Normalise::Whiten), Some(FitError::OnlyScaled { arch: "transcoder" }));
+    assert_eq!(targets("transcoder", Normalise::None), None);
     let odd = new("groupmax", Options { k: 3, ..usual().0 }, usual().1);
     let halves = new("crosscoder", Options { layers: 2, ..usual().0 }, usual().1);
     assert!(matches!(halves, Some(FitError::Divisor { name: "layers", of: 3, .. })));
@@ -225,7 +324,7 @@ fn impossible_settings_are_errors() {
     }
     let widths = vec![3, 2];
     assert!(matches!(new("matryoshka", Options { widths, ..usual().0 }, usual().1), Some(FitError::Setting { .. })));
-    let mut diverging = trainer("topk", &options, Recipe { lr: f64::MAX, steps: 50, ..recipe }, &x, &Rng::new(0));
+    let mut diverging = start("topk", &options, Recipe { lr: f64::MAX, steps: 50, ..recipe }, &x, &Rng::new(0));
     let error = (0..50).find_map(|_| diverging.step().err());
     assert_eq!(error, Some(DIVERGED));
 }
@@ -235,7 +334,7 @@ fn inference_of_each_objective_is_its_own() {
     let x = Mat::from_fn(40, 4, |i, j| ((i * (j + 3)) % 11) as f32);
     let encoder = |id: &str| {
         let options = Options { k: 2, target_l0: 2.0, ..Options::default() };
-        trainer(id, &options, Recipe::new(8, 3, 20), &x, &Rng::new(0)).finish().encoder
+        start(id, &options, Recipe::new(8, 3, 20), &x, &Rng::new(0)).finish().encoder
     };
     let act = |id: &str| match encoder(id) {
         Encoder::Linear { act, .. } => act,

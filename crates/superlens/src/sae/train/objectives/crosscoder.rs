@@ -35,6 +35,11 @@ impl Objective for Crosscoder {
         ENTRY.id
     }
 
+    /// Whitening would mix the layers, each of which has its own part of the penalty.
+    fn linear(&self) -> bool {
+        false
+    }
+
     fn check(&self, _d_sae: usize) -> Result<(), FitError> {
         check_real("l1", self.l1, 0.0, 1e6)
     }

@@ -49,6 +49,10 @@ impl Objective for MatchingPursuit {
         ENTRY.id
     }
 
+    fn linear(&self) -> bool {
+        false
+    }
+
     fn check(&self, d_sae: usize) -> Result<(), FitError> {
         check_setting("k", self.k, 1, d_sae)
     }

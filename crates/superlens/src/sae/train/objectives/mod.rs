@@ -42,7 +42,7 @@ pub struct ObjectiveEntry {
 }
 
 /// Every objective.
-pub const OBJECTIVES: [ObjectiveEntry; 11] = [
+pub const OBJECTIVES: [ObjectiveEntry; 13] = [
     top_k::ENTRY,
     top_k::BY_SIZE,
     batch_top_k::ENTRY,
@@ -54,6 +54,8 @@ pub const OBJECTIVES: [ObjectiveEntry; 11] = [
     group_max::ENTRY,
     matching_pursuit::ENTRY,
     crosscoder::ENTRY,
+    top_k::TRANSCODER,
+    top_k::SKIP_TRANSCODER,
 ];
 
 /// The objective called `id`, if there is one.

@@ -1,7 +1,8 @@
 //! TopK: the k largest pre-activations of a row (Gao et al. 2024, *Scaling and evaluating sparse autoencoders*, arXiv
-//! 2406.04093), and the same by size, with signs.
+//! 2406.04093), the same by size, with signs, and the same for other activations than those that are read.
 
 use super::super::objective::{Objective, Terms};
+use super::super::targets::Target;
 use super::ObjectiveEntry;
 use crate::sae::Activation;
 use crate::sae::arch::{FitError, check_setting};
@@ -12,7 +13,19 @@ use superlens_tensor::train::Params;
 pub(super) const ENTRY: ObjectiveEntry = ObjectiveEntry {
     id: "topk",
     about: "keeps the k largest latents of a row",
-    build: |options| Box::new(TopK { k: options.k }),
+    build: |options| Box::new(TopK { id: ENTRY.id, k: options.k, target: Target::Input }),
+};
+
+pub(super) const TRANSCODER: ObjectiveEntry = ObjectiveEntry {
+    id: "transcoder",
+    about: "topk latents of the activations that rebuild other ones, the targets",
+    build: |options| Box::new(TopK { id: TRANSCODER.id, k: options.k, target: Target::Other { skip: false } }),
+};
+
+pub(super) const SKIP_TRANSCODER: ObjectiveEntry = ObjectiveEntry {
+    id: "skip_transcoder",
+    about: "transcoder with a linear path past the latents",
+    build: |options| Box::new(TopK { id: SKIP_TRANSCODER.id, k: options.k, target: Target::Other { skip: true } }),
 };
 
 pub(super) const BY_SIZE: ObjectiveEntry = ObjectiveEntry {
@@ -22,12 +35,18 @@ pub(super) const BY_SIZE: ObjectiveEntry = ObjectiveEntry {
 };
 
 struct TopK {
+    id: &'static str,
     k: usize,
+    target: Target,
 }
 
 impl Objective for TopK {
     fn id(&self) -> &'static str {
-        ENTRY.id
+        self.id
+    }
+
+    fn target(&self) -> Target {
+        self.target
     }
 
     fn check(&self, d_sae: usize) -> Result<(), FitError> {

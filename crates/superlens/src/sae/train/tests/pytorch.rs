@@ -115,8 +115,12 @@ fn steps_are_those_of_pytorch() {
     let cases = Case::all();
     for case in &cases {
         let entry = find(case.objective()).unwrap_or_else(|| panic!("{}: no such objective", case.name));
-        let x = case.tensor("x");
-        let mut trainer = Trainer::new(case.recipe(), (entry.build)(&case.options()), x, &Rng::new(0)).unwrap();
+        let mut source = InMemory::new(case.tensor("x"), usize::MAX >> 8, &Rng::new(0));
+        if case.tensors.iter().any(|t| t.0 == "y") {
+            source = source.with_targets(case.tensor("y"));
+        }
+        let objective = (entry.build)(&case.options());
+        let mut trainer = Trainer::new(case.recipe(), objective, &mut source, &Rng::new(0)).unwrap();
         let like = trainer.state.params.clone();
         let first = case.whole("first");
         trainer.state = State {
@@ -125,11 +129,11 @@ fn steps_are_those_of_pytorch() {
             m: case.params("m", &like),
             v: case.params("v", &like),
             silent: case.silent.clone(),
-            threshold: -1.0,
+            ..trainer.state.clone()
         };
         for (step, want) in (first..).zip(case.facts["losses"].as_array().unwrap()) {
-            let batch = trainer.input.rows(x, &trainer.batches.rows_of(step));
-            let (told, want) = (trainer.gradient(batch, step), want.as_f64().unwrap());
+            let batch = seen(&trainer.input, trainer.targets.as_ref(), &source.batch(step).unwrap());
+            let ((told, _), want) = (trainer.gradient(batch, step), want.as_f64().unwrap());
             assert!(
                 (told.loss / want - 1.0).abs() <= TOLERANCE,
                 "{}: loss {}, in PyTorch {want}",
