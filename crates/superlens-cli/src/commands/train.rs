@@ -42,28 +42,30 @@ struct Report {
 pub fn run(args: &Train, global: Global) -> Result<(), Failure> {
     let progress = Progress::new(global.quiet);
     progress.at(0.0, "reading");
-    let (plan, loaded, mut folder) = match &args.resume {
+    let (plan, loaded, targets, mut folder) = match &args.resume {
         Some(dir) => {
             let (folder, plan) = Folder::open(dir)?;
             let loaded = read(&plan)?;
-            check_hash(&plan, &loaded)?;
-            (plan, loaded, folder)
+            let targets = read_targets(&plan, loaded.mat.rows())?;
+            (plan, loaded, targets, folder)
         }
         None => {
             let plan = Plan::new(args, global)?;
             let loaded = read(&plan)?;
-            check_hash(&plan, &loaded)?;
+            let targets = read_targets(&plan, loaded.mat.rows())?;
             let (rows, dims) = loaded.mat.shape();
-            let plan = Plan { sha256: Some(loaded.sha256.clone()), ..plan }.resolve(rows, dims)?;
+            let targets_sha256 = targets.as_ref().map(|t| t.sha256.clone());
+            let plan = Plan { sha256: Some(loaded.sha256.clone()), targets_sha256, ..plan }.resolve(rows, dims)?;
             check_arch(&plan)?;
             let out = args.out.as_deref().unwrap_or(Path::new("."));
             let folder = Folder::create(out, &plan)?;
-            (plan, loaded, folder)
+            (plan, loaded, targets, folder)
         }
     };
+    let data = Data { x: &loaded.mat, y: targets.as_ref().map(|t| &t.mat) };
     let rng = Rng::new(plan.seed).fork("train");
     let (sae, report) = match train::find(&plan.arch) {
-        Some(_) => descend(&plan, &loaded.mat, &mut folder, &rng, &progress)?,
+        Some(_) => descend(&plan, data, &mut folder, &rng, &progress)?,
         None => fit(&plan, &loaded.mat, &rng, &progress)?,
     };
     write(&folder, &plan, &sae, &report)?;
@@ -91,16 +93,37 @@ pub fn run(args: &Train, global: Global) -> Result<(), Failure> {
     Ok(out.flush()?)
 }
 
-fn read(plan: &Plan) -> Result<Loaded, Failure> {
-    let options = ReadOptions { key: plan.key.clone(), flatten: plan.flatten };
-    read_matrix(Path::new(&plan.activations), &options).map_err(Failure::input)
+/// What is read, and what is to be rebuilt where that is something else.
+#[derive(Clone, Copy)]
+struct Data<'a> {
+    x: &'a Mat,
+    y: Option<&'a Mat>,
 }
 
-fn check_hash(plan: &Plan, loaded: &Loaded) -> Result<(), Failure> {
-    match &plan.sha256 {
+fn read(plan: &Plan) -> Result<Loaded, Failure> {
+    let options = ReadOptions { key: plan.key.clone(), flatten: plan.flatten };
+    let loaded = read_matrix(Path::new(&plan.activations), &options).map_err(Failure::input)?;
+    check_hash(&plan.activations, &plan.sha256, &loaded)?;
+    Ok(loaded)
+}
+
+fn read_targets(plan: &Plan, rows: usize) -> Result<Option<Loaded>, Failure> {
+    let Some(file) = &plan.targets else { return Ok(None) };
+    let options = ReadOptions { key: None, flatten: plan.flatten };
+    let loaded = read_matrix(Path::new(file), &options).map_err(Failure::input)?;
+    check_hash(file, &plan.targets_sha256, &loaded)?;
+    let found = loaded.mat.rows();
+    if found == rows {
+        return Ok(Some(loaded));
+    }
+    Err(Failure::Input(format!("--targets {file}: expected {rows} rows, as the activations have, found {found}")))
+}
+
+fn check_hash(file: &str, expected: &Option<String>, loaded: &Loaded) -> Result<(), Failure> {
+    match expected {
         Some(expected) if *expected != loaded.sha256 => Err(Failure::Input(format!(
-            "{}: sha256: expected {expected}, found {}; these are not the activations that the run began with",
-            plan.activations, loaded.sha256
+            "{file}: sha256: expected {expected}, found {}; these are not the activations that the run began with",
+            loaded.sha256
         ))),
         _ => Ok(()),
     }
@@ -113,6 +136,19 @@ fn check_arch(plan: &Plan) -> Result<(), Failure> {
         let found = plan.layers.map_or("none".to_string(), |layers| layers.to_string());
         let expected = if crosses { "2 at least for a crosscoder" } else { "--arch crosscoder with it" };
         return Err(Failure::Input(format!("--layers: expected {expected}, found {found}")));
+    }
+    let transcodes = |entry: &train::ObjectiveEntry| (entry.build)(&plan.options()).target() != train::Target::Input;
+    match (train::find(&plan.arch).is_some_and(transcodes), &plan.targets) {
+        (true, None) => {
+            let arch = &plan.arch;
+            return Err(Failure::Input(format!("--targets: expected what {arch} is to rebuild, found none")));
+        }
+        (false, Some(file)) => {
+            let arch = &plan.arch;
+            let expected = "--arch transcoder or skip_transcoder with it";
+            return Err(Failure::Input(format!("--targets {file}: expected {expected}, found {arch}")));
+        }
+        _ => {}
     }
     if let Some(entry) = train::find(&plan.arch) {
         return plan.recipe().check((entry.build)(&plan.options()).as_ref()).map_err(Failure::input);
@@ -127,7 +163,7 @@ fn check_arch(plan: &Plan) -> Result<(), Failure> {
 /// Trains, from the last checkpoint if there is one.
 fn descend(
     plan: &Plan,
-    x: &Mat,
+    data: Data,
     folder: &mut Folder,
     rng: &Rng,
     progress: &Progress,
@@ -141,7 +177,10 @@ fn descend(
         FitError::NotFinite { .. } => Failure::Input(format!("{}: {error}", plan.activations)),
         other => Failure::input(other),
     };
-    let mut source = InMemory::new(x, recipe.batch, &rng);
+    let mut source = InMemory::new(data.x, recipe.batch, &rng);
+    if let Some(y) = data.y {
+        source = source.with_targets(y);
+    }
     let mut trainer = match folder.last_state()? {
         Some(state) => Trainer::resume(recipe, build()?, &mut source, &rng, state),
         None => Trainer::new(recipe, build()?, &mut source, &rng),
@@ -179,7 +218,7 @@ fn descend(
         last = Some(told);
     }
     let sae = trainer.finish(&mut source).map_err(failed)?;
-    let measured = measure(&sae, x);
+    let measured = measure(&sae, data);
     let dead_after = plan.dead_after.unwrap_or(1);
     let silent = &trainer.state().silent;
     let dead = silent.iter().filter(|s| **s >= dead_after).count() as f64 / silent.len() as f64;
@@ -208,7 +247,7 @@ fn fit(plan: &Plan, x: &Mat, rng: &Rng, progress: &Progress) -> Result<(Sae, Rep
     };
     let sae = (entry.build)(size).fit(x, rng, &mut watch).map_err(Failure::input)?;
     let seconds = start.elapsed().as_secs_f64();
-    let measured = measure(&sae, x);
+    let measured = measure(&sae, Data { x, y: None });
     let report = Report {
         arch: plan.arch.clone(),
         steps: 1,
@@ -223,10 +262,14 @@ fn fit(plan: &Plan, x: &Mat, rng: &Rng, progress: &Progress) -> Result<(Sae, Rep
     Ok((sae, report))
 }
 
-fn measure(sae: &Sae, x: &Mat) -> metrics::Metrics {
+fn measure(sae: &Sae, Data { x, y }: Data) -> metrics::Metrics {
     let step = x.rows().div_ceil(MEASURED).max(1);
     let rows: Vec<usize> = (0..x.rows()).step_by(step).collect();
-    metrics::evaluate(sae, &x.select_rows(&rows))
+    let x = x.select_rows(&rows);
+    match y {
+        Some(y) => metrics::evaluate_against(sae, &x, &y.select_rows(&rows)),
+        None => metrics::evaluate(sae, &x),
+    }
 }
 
 fn write(folder: &Folder, plan: &Plan, sae: &Sae, report: &Report) -> Result<(), Failure> {
@@ -234,6 +277,10 @@ fn write(folder: &Folder, plan: &Plan, sae: &Sae, report: &Report) -> Result<(),
     metadata.insert("trained_by".into(), format!("superlens {}", env!("CARGO_PKG_VERSION")).into());
     metadata.insert("activations".into(), plan.activations.clone().into());
     metadata.insert("seed".into(), plan.seed.into());
+    if let Some(targets) = &plan.targets {
+        metadata.insert("targets".into(), targets.clone().into());
+        metadata.insert("transcode".into(), true.into());
+    }
     if let Some(layers) = plan.layers {
         metadata.insert("layers".into(), layers.into());
     }

@@ -21,6 +21,11 @@ pub struct Plan {
     /// Of the activations; read from them where a config file does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
+    /// What a transcoder is to rebuild, and its hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub targets: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub targets_sha256: Option<String>,
     pub arch: String,
     #[serde(default)]
     pub seed: u64,
@@ -70,6 +75,8 @@ impl Plan {
                 key: None,
                 flatten: false,
                 sha256: None,
+                targets: None,
+                targets_sha256: None,
                 arch: "topk".into(),
                 seed: global.seed,
                 d_sae: None,
@@ -91,6 +98,10 @@ impl Plan {
             // Whole, so that a run can be gone on with from anywhere; what isn't there is told of when it is read.
             let whole = std::fs::canonicalize(file).unwrap_or_else(|_| file.clone());
             (plan.activations, plan.sha256) = (whole.display().to_string(), None);
+        }
+        if let Some(file) = &args.targets {
+            let whole = std::fs::canonicalize(file).unwrap_or_else(|_| file.clone());
+            (plan.targets, plan.targets_sha256) = (Some(whole.display().to_string()), None);
         }
         fn over<T: Clone>(plan: &mut Option<T>, flag: &Option<T>) {
             if flag.is_some() {
