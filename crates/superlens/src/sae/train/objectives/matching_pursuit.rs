@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Gradients flow through values and residuals, back to the first step; which latent a step takes has none. That is the definition of
-//! SAELens and of Overcomplete. Unlike SAELens' defaults every row takes k steps, or as many as find a positive product: users
+//! SAELens 6. Unlike its defaults every row takes k steps, or as many as find a positive product: users
 //! state k. The same latent may be taken again. Backwards, with `s` the slope of the loss by the value of a step and `λ` that by the
 //! residual it leaves (0 behind the last step, since the reconstruction is accounted for in `s`):
 //!
