@@ -3,6 +3,7 @@
 mod geometry;
 mod recover;
 mod sae;
+mod tuning;
 
 use std::path::PathBuf;
 
@@ -13,6 +14,7 @@ use superlens::toy::lab::TOYS;
 pub use geometry::{Coherence, Geometry, GeometryCommand, Pack, Readout, Room, Table};
 pub use recover::{Recover, RecoverPhase, RecoverRows, RecoverWhat};
 pub use sae::{Convert, Eval, Train};
+pub use tuning::Tuning;
 
 /// Why are the neurons of a layer polysemantic?
 ///

@@ -3,8 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
+
 use superlens::sae::ARCHES;
 use superlens::sae::files::FORMATS;
+
+use super::tuning::Tuning;
 
 /// Train a sparse autoencoder, or another dictionary, on activations
 ///
@@ -70,12 +73,15 @@ pub struct Train {
     /// Steps between checkpoints [default: 500]
     #[arg(long, value_name = "N")]
     pub checkpoint_every: Option<u64>,
+    #[command(flatten)]
+    pub tuning: Tuning,
     /// The run folder to make
-    #[arg(long, value_name = "DIR", required_unless_present = "resume")]
+    #[arg(long, value_name = "DIR", required_unless_present = "resume", help_heading = None::<&str>)]
     pub out: Option<PathBuf>,
     /// Go on with the run in this folder
     #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "activations", "out", "arch", "d_sae", "k", "target_l0", "l1",
-        "widths", "layers", "batch", "lr", "steps", "tokens", "warmup", "dead_after", "checkpoint_every", "key", "flatten", "targets"])]
+        "widths", "layers", "batch", "lr", "steps", "tokens", "warmup", "dead_after", "checkpoint_every", "key", "flatten", "targets",
+        "Tuning"], help_heading = None::<&str>)]
     pub resume: Option<PathBuf>,
 }
 

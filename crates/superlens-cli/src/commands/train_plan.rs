@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use superlens::sae::train::{Options, Recipe};
 
-use crate::args::{Global, Train};
+use crate::args::{Global, Train, Tuning};
 use crate::failure::Failure;
 
 /// A run, whole: with the activations it names, the same plan gives the same bytes.
@@ -55,6 +55,8 @@ pub struct Plan {
     pub dead_after: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint_every: Option<u64>,
+    #[serde(default)]
+    pub tuning: Tuning,
 }
 
 /// Latents a column, where no number of latents is given.
@@ -92,6 +94,7 @@ impl Plan {
                 warmup: None,
                 dead_after: None,
                 checkpoint_every: None,
+                tuning: Tuning::default(),
             },
         };
         if let Some(file) = &args.activations {
@@ -132,6 +135,8 @@ impl Plan {
         over(&mut plan.warmup, &args.warmup);
         over(&mut plan.dead_after, &args.dead_after);
         over(&mut plan.checkpoint_every, &args.checkpoint_every);
+        plan.tuning.over(&args.tuning);
+        plan.tuning.check()?;
         Ok(plan)
     }
 
@@ -184,6 +189,7 @@ impl Plan {
     /// Of a [resolved](Self::resolve) plan.
     pub fn recipe(&self) -> Recipe {
         let usual = Recipe::new(self.d_sae.unwrap_or(1), self.steps.unwrap_or(1), self.batch.unwrap_or(1));
+        let usual = self.tuning.recipe(usual);
         Recipe {
             lr: self.lr.unwrap_or(usual.lr),
             warmup: self.warmup.unwrap_or(usual.warmup),
@@ -193,7 +199,7 @@ impl Plan {
     }
 
     pub fn options(&self) -> Options {
-        let usual = Options::default();
+        let usual = self.tuning.options(Options::default());
         Options {
             k: self.k.unwrap_or(usual.k),
             l1: self.l1.unwrap_or(usual.l1),

@@ -7,6 +7,7 @@ pub mod gemm;
 pub mod lanes;
 pub mod mlp;
 pub mod narrow;
+pub mod panels;
 pub mod pointwise;
 pub mod pursuit;
 pub mod random;

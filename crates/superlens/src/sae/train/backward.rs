@@ -2,7 +2,9 @@
 
 use super::source::Batch;
 use superlens_tensor::Mat;
+use superlens_tensor::kernels::adam::sum_of_squares;
 use superlens_tensor::kernels::gemm::{gemm, matmul};
+use superlens_tensor::kernels::panels::{add_scaled, add_to_rows, column_sums};
 use superlens_tensor::kernels::pointwise::axpy;
 use superlens_tensor::kernels::sparse::{SparseRows, add_sparse_t_dense, dots, sparse_dense};
 use superlens_tensor::train::Params;
@@ -66,7 +68,7 @@ impl Forward {
         let Batch { x, y } = batch.into();
         let b_dec = params.get("b_dec").data();
         let shifted = |mut m: Mat| {
-            m.data_mut().chunks_mut(b_dec.len()).for_each(|row| axpy(-1.0, b_dec, row));
+            add_to_rows(-1.0, b_dec, &mut m);
             m
         };
         let error = Mat::zeros(x.rows(), b_dec.len());
@@ -100,7 +102,7 @@ impl Forward {
         let mut errors = Vec::with_capacity(groups.len());
         let mut loss = 0.0;
         for group in &groups {
-            axpy(-1.0, rebuild(&group.f, w_dec).data(), rest.data_mut());
+            add_scaled(-1.0, &rebuild(&group.f, w_dec), &mut rest);
             loss += weight * squares(rest.data());
             errors.push(rest.clone());
         }
@@ -108,13 +110,13 @@ impl Forward {
         let mut slope = vec![0.0; f.nnz()];
         let mut sum = Mat::zeros(rest.rows(), rest.cols());
         for (group, error) in groups.iter().zip(&errors).rev() {
-            axpy((-2.0 * weight) as f32, error.data(), sum.data_mut());
+            add_scaled((-2.0 * weight) as f32, error, &mut sum);
             add_outer(&group.f, &sum, grad.get_mut("w_dec"));
             let products = products(&group.f, &sum, w_dec);
             group.entries.iter().zip(products).for_each(|(&e, p)| slope[e] = p);
         }
         let b_dec = grad.get_mut("b_dec").data_mut();
-        sum.data().chunks(b_dec.len()).for_each(|row| axpy(1.0, row, b_dec));
+        b_dec.iter_mut().zip(column_sums(&sum)).for_each(|(b, s)| *b += s as f32);
         if let Some((_, skip)) = grad.blocks.iter_mut().find(|block| block.0 == "skip") {
             gemm(1.0, self.centred.t(), sum.view(), 1.0, skip);
         }
@@ -203,14 +205,11 @@ impl<'a> Backward<'a> {
 }
 
 pub fn squares(v: &[f32]) -> f64 {
-    v.iter().map(|&v| f64::from(v) * f64::from(v)).sum()
+    sum_of_squares(v)
 }
 
-/// `Σ‖row − mean row‖²`.
+/// `Σ‖row − mean row‖²`, for rows whose mean is not far from zero.
 pub fn scatter(m: &Mat) -> f64 {
-    let mut mean = vec![0.0f64; m.cols()];
-    let rows = m.data().chunks(m.cols().max(1));
-    rows.clone().for_each(|row| mean.iter_mut().zip(row).for_each(|(m, &v)| *m += f64::from(v)));
-    mean.iter_mut().for_each(|v| *v /= m.rows() as f64);
-    rows.map(|row| row.iter().zip(&mean).map(|(&v, m)| (f64::from(v) - m).powi(2)).sum::<f64>()).sum()
+    let of_mean: f64 = column_sums(m).iter().map(|s| s * s).sum::<f64>() / m.rows().max(1) as f64;
+    (squares(m.data()) - of_mean).max(0.0)
 }

@@ -5,6 +5,7 @@
 //! and a last look at the activations checks that it gives about `k`.
 
 use super::super::objective::Objective;
+use super::annealed::Annealed;
 use super::{ObjectiveEntry, Options};
 use crate::sae::Activation;
 use crate::sae::arch::{FitError, check_setting};
@@ -15,7 +16,7 @@ use superlens_tensor::train::Params;
 pub(super) const ENTRY: ObjectiveEntry = ObjectiveEntry {
     id: "batch_topk",
     about: "keeps the k largest latents a row on average, wherever in the batch they are",
-    build: |options| Box::new(BatchTopK { id: ENTRY.id, k: options.k, prefixes: Prefixes::None }),
+    build: |options| Box::new(BatchTopK { id: ENTRY.id, k: Annealed::new(options), prefixes: Prefixes::None }),
 };
 
 pub(super) const MATRYOSHKA: ObjectiveEntry = ObjectiveEntry {
@@ -24,7 +25,7 @@ pub(super) const MATRYOSHKA: ObjectiveEntry = ObjectiveEntry {
     build: |options: &Options| {
         let prefixes =
             if options.widths.is_empty() { Prefixes::Halves } else { Prefixes::Given(options.widths.clone()) };
-        Box::new(BatchTopK { id: MATRYOSHKA.id, k: options.k, prefixes })
+        Box::new(BatchTopK { id: MATRYOSHKA.id, k: Annealed::new(options), prefixes })
     },
 };
 
@@ -35,7 +36,7 @@ const HALVES: usize = 5;
 
 struct BatchTopK {
     id: &'static str,
-    k: usize,
+    k: Annealed,
     prefixes: Prefixes,
 }
 
@@ -51,7 +52,7 @@ impl Objective for BatchTopK {
     }
 
     fn check(&self, d_sae: usize) -> Result<(), FitError> {
-        check_setting("k", self.k, 1, d_sae)?;
+        self.k.check(d_sae)?;
         if let Prefixes::Given(widths) = &self.prefixes {
             let mut least = 1;
             for &width in widths {
@@ -62,8 +63,12 @@ impl Objective for BatchTopK {
         Ok(())
     }
 
+    fn at(&mut self, progress: f64) {
+        self.k.at(progress);
+    }
+
     fn keep(&self, z: Product, _params: &Params) -> SparseRows {
-        z.largest_of_all(self.k * z.x.rows())
+        z.largest_of_all(self.k.now() * z.x.rows())
     }
 
     fn widths(&self, d_sae: usize) -> Vec<usize> {
@@ -92,7 +97,7 @@ impl Objective for BatchTopK {
     }
 
     fn calibrated(&self) -> Option<f64> {
-        Some(self.k as f64)
+        Some(self.k.end() as f64)
     }
 
     fn activation(&self, params: &Params, threshold: f64, scale: f32) -> Activation {

@@ -1,5 +1,6 @@
 //! The objectives, one file each, and their list.
 
+mod annealed;
 mod batch_top_k;
 mod crosscoder;
 mod gated;
@@ -16,6 +17,9 @@ use super::objective::Objective;
 pub struct Options {
     /// Active latents a row, where the objective fixes them.
     pub k: usize,
+    /// What `k` falls from over the first [`anneal`](Self::anneal) of the training, where it does.
+    pub k_start: Option<usize>,
+    pub anneal: f64,
     /// Weight of the penalty on the sum of the latents.
     pub l1: f64,
     /// Mean active latents a row that JumpReLU aims at.
@@ -30,7 +34,16 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { k: 32, l1: 0.1, target_l0: 32.0, widths: Vec::new(), layers: 1, p_end: 0.2 }
+        Options {
+            k: 32,
+            k_start: None,
+            anneal: 0.25,
+            l1: 0.1,
+            target_l0: 32.0,
+            widths: Vec::new(),
+            layers: 1,
+            p_end: 0.2,
+        }
     }
 }
 

@@ -4,8 +4,9 @@
 use super::super::objective::{Objective, Terms};
 use super::super::targets::Target;
 use super::ObjectiveEntry;
+use super::annealed::Annealed;
 use crate::sae::Activation;
-use crate::sae::arch::{FitError, check_setting};
+use crate::sae::arch::FitError;
 use superlens_tensor::kernels::encode::Product;
 use superlens_tensor::kernels::sparse::SparseRows;
 use superlens_tensor::train::Params;
@@ -13,30 +14,34 @@ use superlens_tensor::train::Params;
 pub(super) const ENTRY: ObjectiveEntry = ObjectiveEntry {
     id: "topk",
     about: "keeps the k largest latents of a row",
-    build: |options| Box::new(TopK { id: ENTRY.id, k: options.k, target: Target::Input }),
+    build: |options| Box::new(TopK { id: ENTRY.id, k: Annealed::new(options), target: Target::Input }),
 };
 
 pub(super) const TRANSCODER: ObjectiveEntry = ObjectiveEntry {
     id: "transcoder",
     about: "topk latents of the activations that rebuild other ones, the targets",
-    build: |options| Box::new(TopK { id: TRANSCODER.id, k: options.k, target: Target::Other { skip: false } }),
+    build: |options| {
+        Box::new(TopK { id: TRANSCODER.id, k: Annealed::new(options), target: Target::Other { skip: false } })
+    },
 };
 
 pub(super) const SKIP_TRANSCODER: ObjectiveEntry = ObjectiveEntry {
     id: "skip_transcoder",
     about: "transcoder with a linear path past the latents",
-    build: |options| Box::new(TopK { id: SKIP_TRANSCODER.id, k: options.k, target: Target::Other { skip: true } }),
+    build: |options| {
+        Box::new(TopK { id: SKIP_TRANSCODER.id, k: Annealed::new(options), target: Target::Other { skip: true } })
+    },
 };
 
 pub(super) const BY_SIZE: ObjectiveEntry = ObjectiveEntry {
     id: "abs_topk",
     about: "keeps the k latents of a row that are largest by size, with their signs",
-    build: |options| Box::new(AbsTopK { k: options.k }),
+    build: |options| Box::new(AbsTopK { k: Annealed::new(options) }),
 };
 
 struct TopK {
     id: &'static str,
-    k: usize,
+    k: Annealed,
     target: Target,
 }
 
@@ -50,11 +55,15 @@ impl Objective for TopK {
     }
 
     fn check(&self, d_sae: usize) -> Result<(), FitError> {
-        check_setting("k", self.k, 1, d_sae)
+        self.k.check(d_sae)
+    }
+
+    fn at(&mut self, progress: f64) {
+        self.k.at(progress);
     }
 
     fn keep(&self, z: Product, _params: &Params) -> SparseRows {
-        positive(SparseRows::from_top_k(z.x.rows(), z.w.rows(), z.top_k(self.k)))
+        positive(SparseRows::from_top_k(z.x.rows(), z.w.rows(), z.top_k(self.k.now())))
     }
 
     fn revives(&self) -> bool {
@@ -62,12 +71,12 @@ impl Objective for TopK {
     }
 
     fn activation(&self, _params: &Params, _threshold: f64, _scale: f32) -> Activation {
-        Activation::TopK { k: self.k }
+        Activation::TopK { k: self.k.end() }
     }
 }
 
 struct AbsTopK {
-    k: usize,
+    k: Annealed,
 }
 
 impl Objective for AbsTopK {
@@ -76,11 +85,15 @@ impl Objective for AbsTopK {
     }
 
     fn check(&self, d_sae: usize) -> Result<(), FitError> {
-        check_setting("k", self.k, 1, d_sae)
+        self.k.check(d_sae)
+    }
+
+    fn at(&mut self, progress: f64) {
+        self.k.at(progress);
     }
 
     fn keep(&self, z: Product, _params: &Params) -> SparseRows {
-        z.top_k_by_size(self.k)
+        z.top_k_by_size(self.k.now())
     }
 
     fn activate(&self, z: &SparseRows, _params: &Params) -> Vec<f32> {
@@ -96,7 +109,7 @@ impl Objective for AbsTopK {
     }
 
     fn activation(&self, _params: &Params, _threshold: f64, _scale: f32) -> Activation {
-        Activation::AbsTopK { k: self.k }
+        Activation::AbsTopK { k: self.k.end() }
     }
 }
 

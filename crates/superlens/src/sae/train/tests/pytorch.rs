@@ -69,6 +69,7 @@ impl Case {
             widths,
             layers: o["layers"].as_u64().unwrap() as usize,
             p_end: real("p_end"),
+            ..Options::default()
         }
     }
 
