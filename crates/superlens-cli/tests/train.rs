@@ -48,17 +48,31 @@ const TRAIN: &str = "train --activations x.npy --arch batch_topk --d-sae 600 --k
 fn every_architecture_trains_and_is_measured() {
     let folder = tempfile::tempdir().unwrap();
     activations(&folder.path().join("x.npy"), 600);
-    for arch in ["topk", "batch_topk", "matryoshka", "relu", "p_anneal", "jumprelu", "gated", "pca", "random"] {
+    for arch in [
+        "topk",
+        "abs_topk",
+        "batch_topk",
+        "matryoshka",
+        "relu",
+        "p_anneal",
+        "jumprelu",
+        "gated",
+        "groupmax",
+        "matching_pursuit",
+        "crosscoder",
+        "pca",
+        "ica",
+        "kmeans",
+        "random",
+    ] {
+        let layers = if arch == "crosscoder" { "--layers 3" } else { "" };
         let words = format!(
-            "train --activations x.npy --arch {arch} --d-sae 24 --k 4 --target-l0 4 --batch 128 --steps 40 --out {arch} --json"
+            "train --activations x.npy --arch {arch} --d-sae 24 --k 4 --target-l0 4 --batch 128 --steps 40 --out {arch} --json {layers}"
         );
         let told = json(&superlens(folder.path(), &words).output().unwrap());
         for key in ["arch", "steps", "tokens", "seconds", "tokens_per_s", "peak_anon_mb", "fvu", "l0", "dead_fraction"]
         {
             assert!(!told[key].is_null() || (key == "peak_anon_mb" && !cfg!(target_os = "linux")), "{arch}: {key}");
-        }
-        if ["pca", "random"].contains(&arch) {
-            continue;
         }
         let words = format!("eval --sae {arch} --activations x.npy --truth x.npy --json");
         let measured = json(&superlens(folder.path(), &words).output().unwrap());
@@ -76,9 +90,55 @@ fn every_architecture_trains_and_is_measured() {
         ] {
             assert!(measured[key].is_number(), "{arch}: {key}: {measured}");
         }
+        assert_eq!(measured["fvu_of_layers"].as_array().map(Vec::len), (arch == "crosscoder").then_some(3));
         let (a, b) = (told["fvu"].as_f64().unwrap(), measured["fvu"].as_f64().unwrap());
         assert!((a / b - 1.0).abs() < 1e-4, "{arch}: {a} while training, {b} read back");
     }
+}
+
+/// Trained, measured and read back from files of each kind that can hold them.
+#[test]
+fn transcoders_are_trained_measured_and_converted() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |words: &str| superlens(folder.path(), words).output().unwrap();
+    activations(&folder.path().join("x.npy"), 600);
+    activations(&folder.path().join("y.npy"), 600);
+    for (arch, format) in [("transcoder", "sparsify"), ("skip_transcoder", "sparsify"), ("transcoder", "superlens")] {
+        let out = format!("{arch}-{format}");
+        let words = "--activations x.npy --targets y.npy --d-sae 24 --k 4 --batch 128 --steps 40 --json";
+        let told = json(&run(&format!("train {words} --arch {arch} --out {out}")));
+        let measured = json(&run(&format!("eval --sae {out} --activations x.npy --targets y.npy --json")));
+        let other = format!("{out}-converted");
+        assert!(run(&format!("convert {out}/sae {other} --to {format}")).status.success());
+        let converted = json(&run(&format!("eval --sae {other} --activations x.npy --targets y.npy --json")));
+        let fvu = [&told, &measured, &converted].map(|d| d["fvu"].as_f64().unwrap());
+        assert!(fvu.iter().all(|f| (f / fvu[0] - 1.0).abs() < 1e-4) && fvu[0] < 0.9, "{arch}: {fvu:?}");
+        let alone = run(&format!("eval --sae {other} --activations x.npy"));
+        let says = String::from_utf8_lossy(&alone.stderr).into_owned();
+        assert!(alone.status.code() == Some(2) && says.contains("--targets"), "{says}");
+    }
+}
+
+/// Rows from 0 on only.
+#[test]
+fn a_non_negative_factorisation_is_kept_in_our_own_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("x.npy");
+    activations(&file, 600);
+    let mut bytes = fs::read(&file).unwrap();
+    // The sign of each number is the top bit of its last byte.
+    bytes[128..].as_chunks_mut::<4>().0.iter_mut().for_each(|number| number[3] &= 0x7f);
+    fs::write(&file, bytes).unwrap();
+    let told = json(
+        &superlens(folder.path(), "train --activations x.npy --arch nmf --d-sae 10 --k 6 --out nmf --json")
+            .output()
+            .unwrap(),
+    );
+    let measured = json(&superlens(folder.path(), "eval --sae nmf --activations x.npy --json").output().unwrap());
+    let (a, b) = (told["fvu"].as_f64().unwrap(), measured["fvu"].as_f64().unwrap());
+    assert!((a / b - 1.0).abs() < 1e-4 && a < 0.3, "{a} and {b}");
+    let refused = superlens(folder.path(), "convert nmf/sae other --to sparsify").output().unwrap();
+    assert!(refused.status.code() == Some(2) && !folder.path().join("other").exists());
 }
 
 fn killed(mut child: Child, after: Duration) {
@@ -142,6 +202,15 @@ fn what_is_wrong_is_told_in_one_line() {
         (format!("{usual} --out run"), "not empty"),
         (format!("{usual} --arch topkk --out a"), "one of"),
         ("train --activations x.npy --d-sae 24 --k 25 --steps 5 --out b".into(), "k = 25"),
+        ("train --activations x.npy --d-sae 24 --arch groupmax --k 5 --out g".into(), "must divide d_sae = 24"),
+        ("train --activations x.npy --arch crosscoder --out h".into(), "--layers"),
+        ("train --activations x.npy --arch crosscoder --layers 5 --out i".into(), "must divide the columns = 12"),
+        ("train --activations x.npy --layers 3 --out j".into(), "--arch crosscoder"),
+        ("train --activations x.npy --arch nmf --d-sae 24 --k 4 --out l".into(), "non-negative"),
+        ("train --activations x.npy --arch transcoder --out m".into(), "--targets"),
+        ("train --activations x.npy --targets x.npy --out n".into(), "skip_transcoder"),
+        ("train --activations x.npy --targets y.npy --arch transcoder --out o".into(), "expected 200 rows"),
+        ("eval --sae run --activations x.npy --targets y.npy".into(), "expected 200 rows"),
         ("train --activations x.npy --d-sae 0 --out c".into(), "found 0"),
         ("train --activations x.npy --steps 0 --out d".into(), "--steps"),
         ("train --activations x.npy --lr NaN --out e".into(), "--lr"),

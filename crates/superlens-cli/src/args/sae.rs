@@ -30,24 +30,31 @@ pub struct Train {
     /// Read an array of more than two dimensions: all axes but the last become rows
     #[arg(long)]
     pub flatten: bool,
+    /// What transcoder and skip_transcoder are to rebuild, a row for each of the activations: .npy, .npz or .safetensors
+    #[arg(long, value_name = "FILE")]
+    pub targets: Option<PathBuf>,
     /// The architecture [default: topk]
     #[arg(long, value_name = "NAME")]
     pub arch: Option<String>,
     /// Latents [default: 8 times the columns]
     #[arg(long, value_name = "N")]
     pub d_sae: Option<usize>,
-    /// Active latents a row, for topk, abs_topk, batch_topk and matryoshka [default: 32]
+    /// Active latents a row, for topk, abs_topk, batch_topk, matryoshka, matching_pursuit, nmf and transcoders; runs of latents, for
+    /// groupmax [default: 32]
     #[arg(long, value_name = "N")]
     pub k: Option<usize>,
     /// Active latents a row that jumprelu aims at [default: 32]
     #[arg(long, value_name = "X")]
     pub target_l0: Option<f64>,
-    /// Weight of the penalty of relu, p_anneal and gated, on inputs whose mean square is 1 a column [default: 0.1]
+    /// Weight of the penalty of relu, p_anneal, gated and crosscoder, on inputs whose mean square is 1 a column [default: 0.1]
     #[arg(long, value_name = "X")]
     pub l1: Option<f64>,
     /// Widths of the prefixes of matryoshka, like 512,2048 [default: halves of halves]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub widths: Option<Vec<usize>>,
+    /// Layers that lie side by side in a row, in equal widths, for crosscoder
+    #[arg(long, value_name = "N")]
+    pub layers: Option<usize>,
     /// Rows a step [default: 2048]
     #[arg(long, value_name = "N")]
     pub batch: Option<usize>,
@@ -76,8 +83,8 @@ pub struct Train {
     pub out: Option<PathBuf>,
     /// Go on with the run in this folder
     #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "activations", "synthetic", "out", "arch", "d_sae", "k", "target_l0",
-        "l1", "widths", "batch", "lr", "steps", "tokens", "warmup", "dead_after", "checkpoint_every", "key", "flatten", "Tuning"],
-        help_heading = None::<&str>)]
+        "l1", "widths", "layers", "batch", "lr", "steps", "tokens", "warmup", "dead_after", "checkpoint_every", "key", "flatten",
+        "targets", "Tuning"], help_heading = None::<&str>)]
     pub resume: Option<PathBuf>,
 }
 
@@ -89,6 +96,7 @@ pub struct Train {
 Examples:
   superlens eval --sae runs/mlp3/sae --activations held_out.npy
   superlens eval --sae runs/toy/sae --activations toy.npy --truth directions.npy --truth-acts truth.npz --json
+  superlens eval --sae runs/mlp --activations mlp_in.npy --targets mlp_out.npy
   superlens eval --sae runs/bench/sae --synthetic 16k --rows 500000 --json")]
 pub struct Eval {
     /// The dictionary: a folder in the layout of SAELens, or a run folder
@@ -103,6 +111,9 @@ pub struct Eval {
     /// Read an array of more than two dimensions: all axes but the last become rows
     #[arg(long)]
     pub flatten: bool,
+    /// What a transcoder is to rebuild, a row for each of the activations: .npy, .npz or .safetensors
+    #[arg(long, value_name = "FILE")]
+    pub targets: Option<PathBuf>,
     /// True directions, one a row
     #[arg(long, value_name = "FILE")]
     pub truth: Option<PathBuf>,
@@ -148,6 +159,8 @@ fn arches() -> String {
         "Examples:
   superlens train --activations mlp3.npy --arch batch_topk --d-sae 4608 --k 32 --out runs/mlp3
   superlens train --activations mlp3.npy --d-sae 4608 --k 32 --batch 2048 --lr 3e-4 --steps 40 --out runs/short --json
+  superlens train --activations mlp_in.npy --targets mlp_out.npy --arch skip_transcoder --d-sae 4608 --k 32 --out runs/mlp
+  superlens train --activations three_layers_side_by_side.npy --arch crosscoder --layers 3 --out runs/cross
   superlens train --resume runs/mlp3
 
 --json prints {arch, steps, tokens, seconds, tokens_per_s, peak_anon_mb, fvu, l0, dead_fraction}; seconds and tokens_per_s are over

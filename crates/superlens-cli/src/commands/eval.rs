@@ -18,20 +18,20 @@ pub fn run(args: &Eval, global: Global) -> Result<(), Failure> {
     progress.at(0.0, "reading");
     let inside = args.sae.join("sae");
     let dir = if inside.is_dir() { &inside } else { &args.sae };
-    let sae = files::read(dir, None).map_err(Failure::input)?.sae;
+    let files::Loaded { sae, metadata } = files::read(dir, None).map_err(Failure::input)?;
     let rows = match &args.synthetic {
-        Some(id) => Measured::model(id, args.rows, global.seed, &sae, &progress)?,
-        None => Measured::files(args, &sae)?,
+        Some(id) => Measured::model(id, args, global.seed, &sae, &progress)?,
+        None => Measured::files(args, &sae, &metadata)?,
     };
     let truth = rows.truth();
     let mut detector =
         truth.filter(|_| rows.knows_activations()).map(|truth| metrics::Detector::new(truth, &sae.w_dec));
     let mut evaluation = metrics::Evaluation::new(&sae, rows.mean());
     let mut true_active = 0;
-    rows.each(|share, x, on| {
+    rows.each(|share, Piece { x, y, on }| {
         progress.at(0.2 + 0.6 * share, "measuring");
         true_active += on.map_or(0, Latents::nnz);
-        evaluation.add(x, &mut |first, latents| {
+        evaluation.add(x, y, &mut |first, latents| {
             if let (Some(detector), Some(on)) = (&mut detector, on) {
                 detector.add(latents, on, first);
             }
@@ -39,6 +39,14 @@ pub fn run(args: &Eval, global: Global) -> Result<(), Failure> {
     });
     let m = evaluation.finish();
     let mut document = numbers(&sae, &m);
+    // A crosscoder's files say how many layers lie side by side.
+    let layers = metadata.get("layers").and_then(serde_json::Value::as_u64).unwrap_or(1) as usize;
+    if let Measured::Files { x, .. } = &rows
+        && layers > 1
+        && sae.d_out().is_multiple_of(layers)
+    {
+        document["fvu_of_layers"] = metrics::fvu_of_parts(&sae, x, layers).into();
+    }
     if let Some(truth) = truth {
         progress.at(0.8, "comparing");
         document["mmcs"] = metrics::mmcs(truth, &sae.w_dec).into();
@@ -104,28 +112,39 @@ fn histogram(m: &metrics::Metrics) -> serde_json::Value {
     (-decades.max(1)..0).map(|d| serde_json::json!([d, d + 1, within(d)])).collect()
 }
 
+/// Some rows, what they are to become, and what is truly on in them if that is known.
+struct Piece<'a> {
+    x: &'a Mat,
+    y: &'a Mat,
+    on: Option<&'a Latents>,
+}
+
+type Metadata = serde_json::Map<String, serde_json::Value>;
+
 /// What is measured on.
 enum Measured {
-    Files { x: Mat, truth: Option<Mat>, on: Option<Latents> },
+    Files { x: Mat, y: Option<Mat>, truth: Option<Mat>, on: Option<Latents> },
     Model { model: Box<Synthetic>, seed: u64, rows: u64 },
 }
 
 impl Measured {
-    fn model(id: &str, rows: u64, seed: u64, sae: &Sae, progress: &Progress) -> Result<Measured, Failure> {
+    fn model(id: &str, args: &Eval, seed: u64, sae: &Sae, progress: &Progress) -> Result<Measured, Failure> {
         let preset = named("--synthetic", id)?;
         check_width("--synthetic", Path::new(id), preset.dims, sae.d_in())?;
+        check_width("--synthetic", Path::new(id), preset.dims, sae.d_out())?;
         let model = Synthetic::new(preset, &mut |share| progress.at(0.2 * share, "pushing directions apart"));
-        Ok(Measured::Model { model: Box::new(model), seed, rows })
+        Ok(Measured::Model { model: Box::new(model), seed, rows: args.rows })
     }
 
-    fn files(args: &Eval, sae: &Sae) -> Result<Measured, Failure> {
+    fn files(args: &Eval, sae: &Sae, metadata: &Metadata) -> Result<Measured, Failure> {
         let Some(file) = &args.activations else {
             return Err(Failure::Input("--activations: expected a file, found nothing".into()));
         };
         let options = ReadOptions { key: args.key.clone(), flatten: args.flatten };
         let x = read_matrix(file, &options).map_err(Failure::input)?.mat;
         check_width("--activations", file, x.cols(), sae.d_in())?;
-        let Some(file) = &args.truth else { return Ok(Measured::Files { x, truth: None, on: None }) };
+        let y = targets(args, sae, metadata, x.rows())?;
+        let Some(file) = &args.truth else { return Ok(Measured::Files { x, y, truth: None, on: None }) };
         let truth = read(file)?;
         check_width("--truth", file, truth.cols(), sae.d_out())?;
         let on = args.truth_acts.as_deref().map(read_sparse).transpose()?;
@@ -141,7 +160,7 @@ impl Measured {
                 on.cols()
             )));
         }
-        Ok(Measured::Files { x, truth: Some(truth), on })
+        Ok(Measured::Files { x, y, truth: Some(truth), on })
     }
 
     fn truth(&self) -> Option<&Mat> {
@@ -155,26 +174,27 @@ impl Measured {
         !matches!(self, Measured::Files { on: None, .. })
     }
 
-    /// The mean of all rows, for which a model draws them once more.
+    /// The mean of all rows that are to be rebuilt, for which a model draws them once more.
     fn mean(&self) -> Vec<f64> {
         let mut sums: Vec<f64> = Vec::new();
         let mut rows = 0;
-        self.each(|_, x, _| {
-            sums.resize(x.cols(), 0.0);
-            rows += x.rows();
-            (0..x.rows()).for_each(|i| sums.iter_mut().zip(x.row(i)).for_each(|(s, &v)| *s += f64::from(v)));
+        self.each(|_, Piece { y, .. }| {
+            sums.resize(y.cols(), 0.0);
+            rows += y.rows();
+            (0..y.rows()).for_each(|i| sums.iter_mut().zip(y.row(i)).for_each(|(s, &v)| *s += f64::from(v)));
         });
         sums.iter().map(|s| s / rows.max(1) as f64).collect()
     }
 
-    /// Piece by piece: the share that is done, rows, and what is truly on in them if that is known.
-    fn each(&self, mut visit: impl FnMut(f64, &Mat, Option<&Latents>)) {
+    /// Piece by piece, with the share that is done.
+    fn each(&self, mut visit: impl FnMut(f64, Piece)) {
         match self {
-            Measured::Files { x, on, .. } => visit(0.0, x, on.as_ref()),
+            Measured::Files { x, y, on, .. } => visit(0.0, Piece { x, y: y.as_ref().unwrap_or(x), on: on.as_ref() }),
             Measured::Model { model, seed, rows } => {
                 for first in (0..*rows).step_by(AT_ONCE as usize) {
                     let on = model.activations(*seed, Stream::HeldOut, first..(first + AT_ONCE).min(*rows));
-                    visit(first as f64 / *rows as f64, &model.rows(&on), Some(&on));
+                    let x = model.rows(&on);
+                    visit(first as f64 / *rows as f64, Piece { x: &x, y: &x, on: Some(&on) });
                 }
             }
         }
@@ -196,6 +216,32 @@ fn read_sparse(file: &Path) -> Result<Latents, Failure> {
         offsets.push(indices.len());
     }
     Ok(Latents::new(dense.cols(), offsets, indices, values))
+}
+
+/// What a transcoder is to rebuild. Files say of a dictionary that it is one, or its widths or a linear path show it.
+fn targets(args: &Eval, sae: &Sae, metadata: &Metadata, rows: usize) -> Result<Option<Mat>, Failure> {
+    let said = metadata.get("transcode").and_then(serde_json::Value::as_bool).unwrap_or(false);
+    let transcodes = said || sae.d_in() != sae.d_out();
+    let Some(file) = &args.targets else {
+        return match transcodes {
+            true => Err(Failure::Input(format!(
+                "{}: a transcoder; give --targets with what it is to rebuild, rows of {}",
+                args.sae.display(),
+                sae.d_out()
+            ))),
+            false => Ok(None),
+        };
+    };
+    let y = read_matrix(file, &ReadOptions { key: None, flatten: args.flatten }).map_err(Failure::input)?.mat;
+    check_width("--targets", file, y.cols(), sae.d_out())?;
+    if y.rows() == rows {
+        return Ok(Some(y));
+    }
+    let found = y.rows();
+    Err(Failure::Input(format!(
+        "--targets {}: expected {rows} rows, as the activations have, found {found}",
+        file.display()
+    )))
 }
 
 fn read(file: &Path) -> Result<Mat, Failure> {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use serde::Serialize;
-use superlens::sae::files::{FileError, write_saelens};
+use superlens::sae::files::{FileError, write_native, write_saelens};
 use superlens::sae::train::{self, Step, Trainer};
 use superlens::sae::{FitError, Sae, Size, find, metrics};
 use superlens_tensor::{Mat, Rng};
@@ -15,7 +15,7 @@ use super::train_folder::Folder;
 use super::train_plan::Plan;
 use super::train_rows::{Rows, spread};
 use crate::args::{Global, Train};
-use crate::failure::{Failure, say};
+use crate::failure::Failure;
 use crate::progress::Progress;
 
 /// Rows that the finished dictionary is measured on, spread over all.
@@ -52,7 +52,8 @@ pub fn run(args: &Train, global: Global) -> Result<(), Failure> {
             let plan = Plan::new(args, global)?;
             let rows = Rows::open(&plan, &progress)?;
             let (many, dims) = rows.shape();
-            let plan = Plan { sha256: rows.sha256(), ..plan }.resolve(many, dims)?;
+            let (sha256, targets_sha256) = rows.sha256();
+            let plan = Plan { sha256, targets_sha256, ..plan }.resolve(many, dims)?;
             check_arch(&plan)?;
             let out = args.out.as_deref().unwrap_or(Path::new("."));
             let folder = Folder::create(out, &plan)?;
@@ -62,7 +63,7 @@ pub fn run(args: &Train, global: Global) -> Result<(), Failure> {
     let rng = Rng::new(plan.seed).fork("train");
     let (sae, report) = match (train::find(&plan.arch), &rows) {
         (Some(_), _) => descend(&plan, &rows, &mut folder, &rng, &progress)?,
-        (None, Rows::Matrix(loaded)) => fit(&plan, &loaded.mat, &rng, &progress)?,
+        (None, Rows::Matrix { x, .. }) => fit(&plan, &x.mat, &rng, &progress)?,
         (None, Rows::Model(_)) => {
             return Err(Failure::Input(format!(
                 "--synthetic: expected an architecture that is trained step by step, found `{}`; write rows with superlens synth",
@@ -97,6 +98,25 @@ pub fn run(args: &Train, global: Global) -> Result<(), Failure> {
 
 /// Before anything is written: is there such an architecture, and do its settings make sense?
 fn check_arch(plan: &Plan) -> Result<(), Failure> {
+    let crosses = plan.arch == "crosscoder";
+    if crosses != plan.layers.is_some() || plan.layers.is_some_and(|layers| layers < 2) {
+        let found = plan.layers.map_or("none".to_string(), |layers| layers.to_string());
+        let expected = if crosses { "2 at least for a crosscoder" } else { "--arch crosscoder with it" };
+        return Err(Failure::Input(format!("--layers: expected {expected}, found {found}")));
+    }
+    let transcodes = |entry: &train::ObjectiveEntry| (entry.build)(&plan.options()).target() != train::Target::Input;
+    match (train::find(&plan.arch).is_some_and(transcodes), &plan.targets) {
+        (true, None) => {
+            let arch = &plan.arch;
+            return Err(Failure::Input(format!("--targets: expected what {arch} is to rebuild, found none")));
+        }
+        (false, Some(file)) => {
+            let arch = &plan.arch;
+            let expected = "--arch transcoder or skip_transcoder with it";
+            return Err(Failure::Input(format!("--targets {file}: expected {expected}, found {arch}")));
+        }
+        _ => {}
+    }
     if let Some(entry) = train::find(&plan.arch) {
         return plan.recipe().check((entry.build)(&plan.options()).as_ref()).map_err(Failure::input);
     }
@@ -162,7 +182,8 @@ fn descend(
         last = Some(told);
     }
     let sae = trainer.finish(source.as_mut()).map_err(failed)?;
-    let measured = metrics::evaluate(&sae, &rows.spread(plan.seed, MEASURED));
+    let (x, y) = rows.spread(plan.seed, MEASURED);
+    let measured = metrics::evaluate_against(&sae, &x, y.as_ref().unwrap_or(&x));
     let dead_after = plan.dead_after.unwrap_or(1);
     let silent = &trainer.state().silent;
     let dead = silent.iter().filter(|s| **s >= dead_after).count() as f64 / silent.len() as f64;
@@ -212,11 +233,20 @@ fn write(folder: &Folder, plan: &Plan, sae: &Sae, report: &Report) -> Result<(),
     let source = plan.synthetic.as_ref().map_or_else(|| plan.activations.clone(), |id| format!("synthetic {id}"));
     metadata.insert("activations".into(), source.into());
     metadata.insert("seed".into(), plan.seed.into());
-    match write_saelens(&folder.path.join("sae"), sae, &metadata) {
-        Ok(()) => {}
-        Err(error @ FileError::NoForm { .. }) => say(&format!("warning: {error}; the checkpoint holds the weights")),
-        Err(other) => return Err(Failure::Other(anyhow::Error::msg(other))),
+    if let Some(targets) = &plan.targets {
+        metadata.insert("targets".into(), targets.clone().into());
+        metadata.insert("transcode".into(), true.into());
     }
+    if let Some(layers) = plan.layers {
+        metadata.insert("layers".into(), layers.into());
+    }
+    let dir = folder.path.join("sae");
+    let written = match write_saelens(&dir, sae, &metadata) {
+        // What SAELens has no form for is kept in our own.
+        Err(FileError::NoForm { .. }) => write_native(&dir, sae, &metadata),
+        written => written,
+    };
+    written.map_err(|error| Failure::Other(anyhow::Error::msg(error)))?;
     let text = serde_json::to_string_pretty(report).map_err(io::Error::from)?;
     folder.write("report.json", text.as_bytes())
 }

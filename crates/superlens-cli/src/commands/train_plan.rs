@@ -25,6 +25,11 @@ pub struct Plan {
     /// Of the activations; read from them where a config file does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
+    /// What a transcoder is to rebuild, and its hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub targets: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub targets_sha256: Option<String>,
     pub arch: String,
     #[serde(default)]
     pub seed: u64,
@@ -38,6 +43,8 @@ pub struct Plan {
     pub l1: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub widths: Option<Vec<usize>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layers: Option<usize>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<usize>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -75,6 +82,8 @@ impl Plan {
                 key: None,
                 flatten: false,
                 sha256: None,
+                targets: None,
+                targets_sha256: None,
                 arch: "topk".into(),
                 seed: global.seed,
                 d_sae: None,
@@ -82,6 +91,7 @@ impl Plan {
                 target_l0: None,
                 l1: None,
                 widths: None,
+                layers: None,
                 batch: None,
                 lr: None,
                 steps: None,
@@ -100,6 +110,10 @@ impl Plan {
         if let Some(name) = &args.synthetic {
             (plan.activations, plan.sha256, plan.synthetic) = (String::new(), None, Some(name.clone()));
         }
+        if let Some(file) = &args.targets {
+            let whole = std::fs::canonicalize(file).unwrap_or_else(|_| file.clone());
+            (plan.targets, plan.targets_sha256) = (Some(whole.display().to_string()), None);
+        }
         fn over<T: Clone>(plan: &mut Option<T>, flag: &Option<T>) {
             if flag.is_some() {
                 plan.clone_from(flag);
@@ -115,6 +129,7 @@ impl Plan {
         over(&mut plan.target_l0, &args.target_l0);
         over(&mut plan.l1, &args.l1);
         over(&mut plan.widths, &args.widths);
+        over(&mut plan.layers, &args.layers);
         over(&mut plan.batch, &args.batch);
         over(&mut plan.lr, &args.lr);
         over(&mut plan.steps, &args.steps);
@@ -198,6 +213,7 @@ impl Plan {
             l1: self.l1.unwrap_or(usual.l1),
             target_l0: self.target_l0.unwrap_or(usual.target_l0),
             widths: self.widths.clone().unwrap_or_default(),
+            layers: self.layers.unwrap_or(usual.layers),
             ..usual
         }
     }

@@ -13,7 +13,11 @@ use crate::failure::Failure;
 use crate::progress::Progress;
 
 pub enum Rows {
-    Matrix(Loaded),
+    /// What is read, and what is to be rebuilt where that is something else.
+    Matrix {
+        x: Box<Loaded>,
+        y: Option<Box<Loaded>>,
+    },
     Model(Box<Synthetic>),
 }
 
@@ -28,20 +32,25 @@ impl Rows {
             return Ok(Rows::Model(Box::new(Synthetic::new(preset, &mut watch))));
         }
         let options = ReadOptions { key: plan.key.clone(), flatten: plan.flatten };
-        let loaded = read_matrix(Path::new(&plan.activations), &options).map_err(Failure::input)?;
-        match &plan.sha256 {
-            Some(expected) if *expected != loaded.sha256 => Err(Failure::Input(format!(
-                "{}: sha256: expected {expected}, found {}; these are not the activations that the run began with",
-                plan.activations, loaded.sha256
-            ))),
-            _ => Ok(Rows::Matrix(loaded)),
+        let x = Box::new(read_matrix(Path::new(&plan.activations), &options).map_err(Failure::input)?);
+        check_hash(&plan.activations, &plan.sha256, &x.sha256)?;
+        let Some(file) = &plan.targets else { return Ok(Rows::Matrix { x, y: None }) };
+        let options = ReadOptions { key: None, flatten: plan.flatten };
+        let y = Box::new(read_matrix(Path::new(file), &options).map_err(Failure::input)?);
+        check_hash(file, &plan.targets_sha256, &y.sha256)?;
+        let (expected, found) = (x.mat.rows(), y.mat.rows());
+        if expected == found {
+            return Ok(Rows::Matrix { x, y: Some(y) });
         }
+        Err(Failure::Input(format!(
+            "--targets {file}: expected {expected} rows, as the activations have, found {found}"
+        )))
     }
 
     /// Rows of one pass, and their width.
     pub fn shape(&self) -> (usize, usize) {
         match self {
-            Rows::Matrix(loaded) => loaded.mat.shape(),
+            Rows::Matrix { x, .. } => x.mat.shape(),
             Rows::Model(model) => (PASS, model.preset.dims),
         }
     }
@@ -49,37 +58,44 @@ impl Rows {
     /// Batches of `batch` rows.
     pub fn source(&self, seed: u64, batch: usize, rng: &Rng) -> Box<dyn Source + '_> {
         match self {
-            Rows::Matrix(loaded) => Box::new(InMemory::new(&loaded.mat, batch, rng)),
+            Rows::Matrix { x, y } => {
+                let source = InMemory::new(&x.mat, batch, rng);
+                Box::new(match y {
+                    Some(y) => source.with_targets(&y.mat),
+                    None => source,
+                })
+            }
             Rows::Model(model) => Box::new(Fresh { model, seed, batch }),
         }
     }
 
-    pub fn sha256(&self) -> Option<String> {
+    /// Of what is read, and of what is to be rebuilt.
+    pub fn sha256(&self) -> (Option<String>, Option<String>) {
         match self {
-            Rows::Matrix(loaded) => Some(loaded.sha256.clone()),
-            Rows::Model(_) => None,
+            Rows::Matrix { x, y } => (Some(x.sha256.clone()), y.as_ref().map(|y| y.sha256.clone())),
+            Rows::Model(_) => (None, None),
         }
     }
 
     pub fn name<'a>(&'a self, plan: &'a Plan) -> &'a str {
         match self {
-            Rows::Matrix(_) => &plan.activations,
+            Rows::Matrix { .. } => &plan.activations,
             Rows::Model(model) => model.preset.id,
         }
     }
 
     pub fn describe(&self) -> String {
         match self {
-            Rows::Matrix(loaded) => format!("{} rows of {}", loaded.mat.rows(), loaded.mat.cols()),
+            Rows::Matrix { x, .. } => format!("{} rows of {}", x.mat.rows(), x.mat.cols()),
             Rows::Model(model) => format!("fresh rows of {} from {}", model.preset.dims, model.preset.id),
         }
     }
 
-    /// About so many rows to measure on: spread over all of a matrix, held out of a model.
-    pub fn spread(&self, seed: u64, rows: usize) -> Mat {
+    /// About so many rows to measure on, and what they are to become: spread over all of a matrix, held out of a model.
+    pub fn spread(&self, seed: u64, rows: usize) -> (Mat, Option<Mat>) {
         match self {
-            Rows::Matrix(loaded) => spread(&loaded.mat, rows),
-            Rows::Model(model) => model.rows(&model.activations(seed, Stream::HeldOut, 0..rows as u64)),
+            Rows::Matrix { x, y } => (spread(&x.mat, rows), y.as_ref().map(|y| spread(&y.mat, rows))),
+            Rows::Model(model) => (model.rows(&model.activations(seed, Stream::HeldOut, 0..rows as u64)), None),
         }
     }
 }
@@ -88,4 +104,13 @@ pub fn spread(x: &Mat, rows: usize) -> Mat {
     let step = x.rows().div_ceil(rows).max(1);
     let rows: Vec<usize> = (0..x.rows()).step_by(step).collect();
     x.select_rows(&rows)
+}
+
+fn check_hash(file: &str, expected: &Option<String>, found: &str) -> Result<(), Failure> {
+    match expected {
+        Some(expected) if expected != found => Err(Failure::Input(format!(
+            "{file}: sha256: expected {expected}, found {found}; these are not the activations that the run began with"
+        ))),
+        _ => Ok(()),
+    }
 }

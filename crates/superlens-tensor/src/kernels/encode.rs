@@ -2,6 +2,7 @@
 //! those above a bound of their column.
 
 use super::gemm::gemm;
+use super::pursuit::largest;
 use super::screen::Screen;
 use super::sparse::SparseRows;
 use super::topk::{TopK, top_k};
@@ -117,6 +118,25 @@ impl Product<'_> {
         from_rows(self.n(), kept)
     }
 
+    /// The largest entry of each of `groups` runs of columns, where it is above zero; ties go to the lower column. Panics unless the
+    /// runs are of equal length.
+    pub fn largest_of_groups(&self, groups: usize) -> SparseRows {
+        assert!(groups > 0 && self.n().is_multiple_of(groups), "{groups} groups of {} columns", self.n());
+        let run = self.n() / groups;
+        let mut kept: Vec<Vec<(u32, f32)>> = Vec::with_capacity(self.x.rows());
+        self.each_block(|_, z| {
+            let row = |i: usize| {
+                let winner = |(g, members): (usize, &[f32])| {
+                    let (at, value) = largest(members, true)?;
+                    Some(((g * run + at) as u32, value))
+                };
+                z.row(i).chunks(run).enumerate().filter_map(winner).collect()
+            };
+            kept.par_extend((0..z.rows()).into_par_iter().map(row));
+        });
+        from_rows(self.n(), kept)
+    }
+
     /// Every entry above the bound of its column, `[n]`.
     pub fn above(&self, bounds: &[f32]) -> SparseRows {
         assert_eq!(bounds.len(), self.n(), "bounds for {} columns", self.n());
@@ -201,6 +221,15 @@ mod tests {
             let got = p.above(&bounds);
             let count = (0..rows).map(|i| (0..n).filter(|&j| z[(i, j)] > bounds[j]).count()).sum::<usize>();
             assert_eq!(got.nnz(), count);
+            let runs = p.largest_of_groups(n / 10);
+            for (i, run) in (0..rows).flat_map(|i| (0..n / 10).map(move |g| (i, 10 * g..10 * (g + 1)))) {
+                let top = run.clone().fold(None, |top: Option<usize>, j| match top {
+                    Some(best) if z[(i, best)] >= z[(i, j)] => top,
+                    _ => (z[(i, j)] > 0.0).then_some(j),
+                });
+                let found: Vec<usize> = runs.row(i).0.iter().map(|&j| j as usize).filter(|j| run.contains(j)).collect();
+                assert_eq!(found, top.into_iter().collect::<Vec<_>>());
+            }
             let sizes = p.top_k_by_size(k);
             let mut flipped = z.clone();
             flipped.data_mut().iter_mut().for_each(|z| *z = z.abs());

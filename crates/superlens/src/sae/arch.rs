@@ -1,6 +1,6 @@
 //! [`Arch`]: a way to find a dictionary in activations. One file per architecture, one line in [`ARCHES`].
 
-use super::{Sae, baselines, ica, pca, trained};
+use super::{Sae, baselines, ica, kmeans, nmf, pca, trained};
 use std::ops::ControlFlow;
 use superlens_tensor::{Mat, Rng};
 
@@ -26,12 +26,25 @@ pub enum FitError {
     Empty { rows: usize, dims: usize },
     #[error("not finite: {what}. Look for NaN, infinite or huge values (beyond 1e18) in the activations")]
     NotFinite { what: &'static str },
+    #[error(
+        "row {row}, column {column} is {value}: a non-negative factorisation needs activations from 0 on, like those behind a ReLU; \
+         for others take `ica`, `kmeans` or a sparse autoencoder"
+    )]
+    Negative { row: usize, column: usize, value: String },
     #[error("no direction was found that both halves of the rows hold")]
     NothingFound,
     #[error("{name} = {value} makes no sense here; it must lie between {low} and {high}")]
     Setting { name: &'static str, value: usize, low: usize, high: usize },
     #[error("{name} = {value} makes no sense here; it must lie between {low} and {high}")]
     Real { name: &'static str, value: String, low: String, high: String },
+    #[error("{name} = {value} makes no sense here; it must divide {whole} = {of}")]
+    Divisor { name: &'static str, value: usize, whole: &'static str, of: usize },
+    #[error("{arch} rebuilds other activations than it reads: it needs targets, a row for each row of the activations")]
+    NoTargets { arch: &'static str },
+    #[error("{arch} rebuilds what it reads, and has no use for targets; take `transcoder` or `skip_transcoder`")]
+    Targets { arch: &'static str },
+    #[error("{arch} can be trained on scaled activations or raw ones, not on whitened or layer-normed ones")]
+    OnlyScaled { arch: &'static str },
     #[error("{0}")]
     Source(#[from] super::train::SourceError),
     #[error("{arch} can't be trained on whitened activations: it goes by the angles of the raw ones")]
@@ -58,9 +71,11 @@ pub struct Entry {
 }
 
 /// Every architecture.
-pub const ARCHES: [Entry; 12] = [
+pub const ARCHES: [Entry; 19] = [
     pca::ENTRY,
     ica::ENTRY,
+    nmf::ENTRY,
+    kmeans::ENTRY,
     trained::ENTRIES[0],
     trained::ENTRIES[1],
     trained::ENTRIES[2],
@@ -69,6 +84,11 @@ pub const ARCHES: [Entry; 12] = [
     trained::ENTRIES[5],
     trained::ENTRIES[6],
     trained::ENTRIES[7],
+    trained::ENTRIES[8],
+    trained::ENTRIES[9],
+    trained::ENTRIES[10],
+    trained::ENTRIES[11],
+    trained::ENTRIES[12],
     baselines::NEURONS,
     baselines::RANDOM,
 ];
@@ -115,12 +135,19 @@ mod tests {
     #[test]
     fn every_entry_builds_what_it_says_and_fits() {
         let mut rng = Rng::new(0).fork("arches");
-        let x = Mat::from_fn(300, 6, |_, _| rng.normal());
+        let signed = Mat::from_fn(300, 6, |_, _| rng.normal());
+        let positive = Mat::from_fn(300, 6, |i, j| signed[(i, j)].abs());
         for entry in &ARCHES {
             let arch = (entry.build)(Size { d_sae: 6, k: 2 });
             assert_eq!(arch.id(), entry.id);
             assert!(find(entry.id).is_some_and(|found| found.about == entry.about));
-            let sae = arch.fit(&x, &rng, &mut |_| ControlFlow::Continue(())).unwrap();
+            let x = if entry.id == "nmf" { &positive } else { &signed };
+            if entry.id.ends_with("transcoder") {
+                let alone = arch.fit(x, &rng, &mut |_| ControlFlow::Continue(()));
+                assert_eq!(alone, Err(FitError::NoTargets { arch: entry.id }));
+                continue;
+            }
+            let sae = arch.fit(x, &rng, &mut |_| ControlFlow::Continue(())).unwrap();
             assert_eq!(sae.w_dec.shape(), (6, 6), "{}", entry.id);
             assert!(sae.w_dec.data().iter().all(|w| w.is_finite()), "{}", entry.id);
         }
@@ -135,8 +162,8 @@ mod tests {
         let mut nan = Mat::zeros(40, 3);
         nan[(7, 1)] = f32::NAN;
         let noise = Mat::from_fn(40, 3, |i, j| ((i * 7 + j * 3) % 11) as f32);
-        for entry in &ARCHES {
-            let arch = (entry.build)(Size { d_sae: 3, k: 2 });
+        for entry in ARCHES.iter().filter(|entry| !entry.id.ends_with("transcoder")) {
+            let arch = (entry.build)(Size { d_sae: 4, k: 2 });
             let fit = |x: &Mat, go: bool| {
                 let flow = if go { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
                 arch.fit(x, &rng, &mut |_| flow)

@@ -45,18 +45,24 @@ pub struct Metrics {
     pub psi: f64,
 }
 
-/// Encodes and decodes `x` block by block and measures the result. Panics on another width, and for a dictionary that rebuilds something
-/// else than it reads.
+/// Encodes and decodes `x` block by block and measures the result. Panics on another width, and for a dictionary that rebuilds another
+/// width than it reads.
 pub fn evaluate(sae: &Sae, x: &Mat) -> Metrics {
-    let mut evaluation = Evaluation::new(sae, column_means(x));
-    evaluation.add(x, &mut |_, _| {});
+    evaluate_against(sae, x, x)
+}
+
+/// [`evaluate`] for a dictionary that reads `x` `[rows, d_in]` and rebuilds `y` `[rows, d_out]`: a transcoder. In the metrics `y` then stands
+/// in the place of x. Panics on other widths, or another number of rows.
+pub fn evaluate_against(sae: &Sae, x: &Mat, y: &Mat) -> Metrics {
+    let mut evaluation = Evaluation::new(sae, column_means(y));
+    evaluation.add(x, y, &mut |_, _| {});
     evaluation.finish()
 }
 
 /// [`evaluate`] of rows that come piece by piece, more than fit in memory.
 pub struct Evaluation<'a> {
     sae: &'a Sae,
-    /// The mean of all rows that will come, for [`Metrics::explained_variance_legacy`] alone.
+    /// The mean of all rows that will have to be rebuilt, for [`Metrics::explained_variance_legacy`] alone.
     centre: Vec<f64>,
     sums: Sums,
     rows: usize,
@@ -67,22 +73,24 @@ pub struct Evaluation<'a> {
 }
 
 impl<'a> Evaluation<'a> {
-    /// Panics for a dictionary that rebuilds something else than it reads, and on a centre of another width.
+    /// Panics on a centre of another width than what the dictionary rebuilds.
     pub fn new(sae: &'a Sae, centre: Vec<f64>) -> Self {
-        assert_eq!(sae.d_in(), sae.d_out(), "a dictionary that rebuilds other activations");
-        assert_eq!(sae.d_in(), centre.len(), "a centre of another width");
+        assert_eq!(sae.d_out(), centre.len(), "a centre of another width");
         let (fires, mass) = (vec![0; sae.d_sae()], vec![0.0; sae.d_sae()]);
         Evaluation { sae, sums: Sums::new(centre.len()), centre, rows: 0, nnz: 0, fires, mass }
     }
 
-    /// Takes more rows in, and shows `visit` their latents with the number of the first row in `x`. Panics on another width.
-    pub fn add(&mut self, x: &Mat, visit: &mut dyn FnMut(usize, &Latents)) {
+    /// Takes more rows in, `x` that are read and `y` that are to be rebuilt (`x` again but for transcoders), and shows `visit` their
+    /// latents with the number of the first row in `x`. Panics on other widths, or another number of rows.
+    pub fn add(&mut self, x: &Mat, y: &Mat, visit: &mut dyn FnMut(usize, &Latents)) {
+        let wanted = (x.rows(), self.sae.d_out());
+        assert_eq!(wanted, y.shape(), "what a dictionary {:?} is to rebuild", self.sae.w_dec.shape());
         self.sae.encode_blocks(x, |first, latents| {
             let recon = self.sae.reconstruct(&latents, x.rows_view(first, first + latents.rows()));
-            let width = x.cols().max(1);
-            let block = x.rows_view(first, first + latents.rows()).data;
+            let width = y.cols().max(1);
+            let block = y.rows_view(first, first + latents.rows()).data;
             let pieces = block.par_chunks(PIECE_ROWS * width).zip(recon.data().par_chunks(PIECE_ROWS * width));
-            let parts: Vec<Sums> = pieces.map(|(x, recon)| Sums::of(x, recon, &self.centre)).collect();
+            let parts: Vec<Sums> = pieces.map(|(y, recon)| Sums::of(y, recon, &self.centre)).collect();
             parts.iter().for_each(|part| self.sums.add(part));
             for (&j, v) in latents.indices().iter().zip(latents.values()) {
                 self.fires[j as usize] += 1;
@@ -119,6 +127,25 @@ fn effective(mass: &[f64]) -> f64 {
     let total: f64 = mass.iter().sum();
     let entropy: f64 = mass.iter().filter(|m| **m > 0.0).map(|m| -(m / total) * (m / total).ln()).sum();
     entropy.exp()
+}
+
+/// [`Metrics::fvu`] of each of `parts` stretches of the columns of `x`, of equal width: the layers of a crosscoder. Panics on another width,
+/// and unless the parts are of one width.
+pub fn fvu_of_parts(sae: &Sae, x: &Mat, parts: usize) -> Vec<f64> {
+    assert_eq!((x.cols(), x.cols() % parts.max(1)), (sae.d_out(), 0), "{parts} parts of {} columns", x.cols());
+    let (mean, width) = (column_means(x), (x.cols() / parts.max(1)).max(1));
+    let mut sums = vec![(0.0, 0.0); parts];
+    sae.encode_blocks(x, |first, latents| {
+        let recon = sae.reconstruct(&latents, x.rows_view(first, first + latents.rows()));
+        for i in 0..latents.rows() {
+            for (c, ((&x, &r), m)) in x.row(first + i).iter().zip(recon.row(i)).zip(&mean).enumerate() {
+                let (error, scatter) = &mut sums[c / width];
+                *error += f64::from(x - r).powi(2);
+                *scatter += (f64::from(x) - m).powi(2);
+            }
+        }
+    });
+    sums.into_iter().map(|(error, scatter)| error / scatter).collect()
 }
 
 fn column_means(x: &Mat) -> Vec<f64> {
@@ -355,5 +382,30 @@ mod tests {
         assert!((mcc(&features, &between) - (half + 1.0) / 3.0).abs() < 1e-6);
         let one = Mat::from_vec(1, 3, vec![0.0, 0.0, 1.0]);
         assert!((mcc(&features, &one) - 1.0).abs() < 1e-6 && (mmcs(&features, &one) - 1.0 / 3.0).abs() < 1e-6);
+    }
+
+    /// A transcoder from x to 2x + 1 and back to the numbers of its own target; parts add up to the whole.
+    #[test]
+    fn targets_and_parts() {
+        let mut rng = superlens_tensor::Rng::new(7);
+        let x = Mat::from_fn(300, 4, |_, j| rng.normal() * (j + 1) as f32);
+        let y = Mat::from_fn(300, 4, |i, j| 2.0 * x[(i, j)] + 1.0);
+        let eye = |s: f32| Mat::from_fn(4, 4, |i, j| if i == j { s } else { 0.0 });
+        let linear = |b: f32, s: f32| {
+            let encoder = Encoder::Linear { w_enc: eye(1.0), b_enc: vec![0.0; 4], act: Activation::Identity };
+            Sae::new(vec![0.0; 4], encoder, eye(s), vec![b; 4])
+        };
+        assert!(evaluate_against(&linear(1.0, 2.0), &x, &y).fvu < 1e-12 && evaluate(&linear(1.0, 2.0), &x).fvu > 0.5);
+        let half = linear(0.0, 0.5);
+        let parts = fvu_of_parts(&half, &x, 2);
+        let means = column_means(&x);
+        let scatter = |from: usize| -> f64 {
+            (0..300)
+                .flat_map(|i| (from..from + 2).map(move |j| (i, j)))
+                .map(|at| (f64::from(x[at]) - means[at.1]).powi(2))
+                .sum()
+        };
+        let whole = (parts[0] * scatter(0) + parts[1] * scatter(2)) / (scatter(0) + scatter(2));
+        assert!((whole / evaluate(&half, &x).fvu - 1.0).abs() < 1e-6);
     }
 }

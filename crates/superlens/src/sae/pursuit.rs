@@ -4,54 +4,63 @@
 use super::encoder::PlainPursuit;
 use crate::geometry::recover::Sparse;
 use superlens_tensor::Mat;
-use superlens_tensor::kernels::gemm::gemm;
+use superlens_tensor::kernels::encode::Product;
+use superlens_tensor::kernels::pointwise::axpy;
 
 /// The active latents of the centred rows of `x` `[rows, d_in]` over `w_dec` `[d_sae, d_in]`, whose rows need not be of unit length.
 ///
 /// A step takes the latent with the largest product with the residual r (ties: the lower index), adds `relu(r · d)` to it, and
 /// subtracts `relu(r · d) d` from r. A latent may be taken again.
 pub(super) fn encode(settings: &PlainPursuit, w_dec: &Mat, x: &Mat) -> Vec<Sparse> {
-    let mut active = vec![Sparse::new(); x.rows()];
-    let mut open: Vec<usize> = (0..x.rows()).collect();
-    let mut residuals = x.clone();
-    for _ in 0..settings.max_steps {
-        if open.is_empty() || w_dec.rows() == 0 {
-            break;
-        }
-        // Rows that are done leave the product.
-        let mut products = Mat::zeros(open.len(), w_dec.rows());
-        gemm(1.0, residuals.view(), w_dec.t(), 0.0, &mut products);
-        let goes_on: Vec<usize> = (0..open.len())
-            .filter(|&i| step(settings, products.row(i), w_dec, residuals.row_mut(i), &mut active[open[i]]))
-            .collect();
-        if goes_on.len() < open.len() {
-            residuals = residuals.select_rows(&goes_on);
-            open = goes_on.into_iter().map(|i| open[i]).collect();
-        }
-    }
+    let mut active = pursue(settings, w_dec, x, |active, j, value| match active.iter_mut().find(|a| a.0 == j) {
+        Some(known) => known.1 += value,
+        None => active.push((j, value)),
+    });
     for row in &mut active {
         row.sort_unstable_by_key(|a| a.0);
     }
     active
 }
 
-/// One step of one row. False once the row is done.
-fn step(settings: &PlainPursuit, products: &[f32], w_dec: &Mat, residual: &mut [f32], active: &mut Sparse) -> bool {
-    let best = products.iter().enumerate().fold((0, 0.0), |best, (j, &p)| if p > best.1 { (j, p) } else { best });
-    let (j, value) = best;
-    if value > 0.0 {
-        residual.iter_mut().zip(w_dec.row(j)).for_each(|(r, d)| *r -= value * d);
+/// What each step of each row takes, and how much of it, in the order of the steps: a latent that is taken again comes again.
+pub(super) fn steps(settings: &PlainPursuit, w_dec: &Mat, x: &Mat) -> Vec<Sparse> {
+    pursue(settings, w_dec, x, |active, j, value| active.push((j, value)))
+}
+
+fn pursue(settings: &PlainPursuit, w_dec: &Mat, x: &Mat, add: impl Fn(&mut Sparse, u32, f32)) -> Vec<Sparse> {
+    let mut active = vec![Sparse::new(); x.rows()];
+    let mut open: Vec<usize> = (0..x.rows()).collect();
+    let mut residuals = x.clone();
+    let zeros = vec![0.0; w_dec.rows()];
+    for _ in 0..settings.max_steps {
+        if open.is_empty() || w_dec.rows() == 0 {
+            break;
+        }
+        // Rows that are done leave the product.
+        let best = Product { x: &residuals, w: w_dec, b: &zeros }.top_k(1);
+        let goes_on: Vec<usize> = (0..open.len())
+            .filter(|&i| {
+                let (j, value, active) = (best.indices[i], best.values[i].max(0.0), &mut active[open[i]]);
+                let repeats = value == 0.0 || settings.stop_on_repeat && active.iter().any(|a| a.0 == j);
+                if value > 0.0 {
+                    axpy(-value, w_dec.row(j as usize), residuals.row_mut(i));
+                    add(active, j, value);
+                }
+                // Without a positive product nothing changes any more, whatever the settings.
+                !repeats
+                    && (settings.residual_below <= 0.0 || length(residuals.row(i)) >= settings.residual_below.into())
+            })
+            .collect();
+        if goes_on.len() < open.len() {
+            residuals = residuals.select_rows(&goes_on);
+            open = goes_on.into_iter().map(|i| open[i]).collect();
+        }
     }
-    let known = active.iter_mut().find(|a| a.0 == j as u32);
-    let repeated = value == 0.0 || known.is_some();
-    match known {
-        Some(a) => a.1 += value,
-        None if value > 0.0 => active.push((j as u32, value)),
-        None => {}
-    }
-    let length = residual.iter().map(|r| f64::from(*r).powi(2)).sum::<f64>().sqrt();
-    // Without a positive product nothing changes any more, whatever the settings.
-    !(value == 0.0 || settings.stop_on_repeat && repeated || length < f64::from(settings.residual_below))
+    active
+}
+
+fn length(residual: &[f32]) -> f64 {
+    residual.iter().map(|r| f64::from(*r).powi(2)).sum::<f64>().sqrt()
 }
 
 #[cfg(test)]

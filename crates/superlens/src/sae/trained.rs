@@ -14,7 +14,21 @@ pub(super) const ENTRIES: [Entry; OBJECTIVES.len()] = {
             build: |size| Box::new(Trained::new(&OBJECTIVES[I], size)),
         }
     }
-    [entry::<0>(), entry::<1>(), entry::<2>(), entry::<3>(), entry::<4>(), entry::<5>(), entry::<6>(), entry::<7>()]
+    [
+        entry::<0>(),
+        entry::<1>(),
+        entry::<2>(),
+        entry::<3>(),
+        entry::<4>(),
+        entry::<5>(),
+        entry::<6>(),
+        entry::<7>(),
+        entry::<8>(),
+        entry::<9>(),
+        entry::<10>(),
+        entry::<11>(),
+        entry::<12>(),
+    ]
 };
 
 /// A sparse autoencoder that is trained for a while: 4000 steps of 512 rows, dead after 131,072 samples. Long runs on large models want

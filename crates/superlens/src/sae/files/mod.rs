@@ -12,6 +12,7 @@ mod dictionary_learning_write;
 mod error;
 mod fold;
 mod gemma_scope;
+mod native;
 mod openai;
 mod saelens;
 mod saelens_v5;
@@ -49,6 +50,7 @@ pub(super) type Files = Vec<(&'static str, Vec<u8>)>;
 
 /// Every format. Help and documents follow from this list.
 pub const FORMATS: &[Format] = &[
+    native::FORMAT,
     saelens::FORMAT,
     saelens_v5::FORMAT,
     sparsify::FORMAT,
@@ -150,6 +152,14 @@ pub fn write(dir: &Path, format: &Format, sae: &Sae, metadata: &Map<String, Valu
 /// As [`write()`].
 pub fn write_saelens(dir: &Path, sae: &Sae, metadata: &Map<String, Value>) -> Result<(), FileError> {
     write(dir, &saelens::FORMAT, sae, metadata)
+}
+
+/// [`write()`] in our own layout, which holds every dictionary.
+///
+/// # Errors
+/// As [`write()`], but for [`FileError::NoForm`].
+pub fn write_native(dir: &Path, sae: &Sae, metadata: &Map<String, Value>) -> Result<(), FileError> {
+    write(dir, &native::FORMAT, sae, metadata)
 }
 
 /// What is at a path that no format knows, for the message.

@@ -1,5 +1,6 @@
 //! The algebra that all objectives share: reconstruction, its loss, and gradients through latents that are mostly absent.
 
+use super::source::Batch;
 use superlens_tensor::Mat;
 use superlens_tensor::kernels::adam::sum_of_squares;
 use superlens_tensor::kernels::gemm::{gemm, matmul};
@@ -41,10 +42,19 @@ pub fn products(f: &SparseRows, slope: &Mat, w: &Mat) -> Vec<f32> {
 
 /// One batch through the autoencoder.
 pub struct Forward {
-    /// `x − b_dec`, `[batch, d_in]`.
+    /// What the encoder reads: `x − b_dec`, or `x` where something else is rebuilt, `[batch, d_in]`.
     pub centred: Mat,
-    /// `x − x̂`, `[batch, d_in]`; zeros until [`main`](Self::main).
+    other: Option<Other>,
+    /// What is left after the reconstruction, `[batch, d_out]`; zeros until [`main`](Self::main).
     pub error: Mat,
+}
+
+/// Targets that are not the input.
+struct Other {
+    /// What latents are to rebuild: `y − b_dec (− x · skip)`, `[batch, d_out]`.
+    left: Mat,
+    /// Of the targets themselves.
+    scatter: f64,
 }
 
 /// The main loss, and its gradient by each latent.
@@ -54,12 +64,26 @@ pub struct Main {
 }
 
 impl Forward {
-    pub fn new(params: &Params, x: Mat) -> Self {
+    pub fn new(params: &Params, batch: impl Into<Batch>) -> Self {
+        let Batch { x, y } = batch.into();
         let b_dec = params.get("b_dec").data();
-        let mut centred = x;
-        add_to_rows(-1.0, b_dec, &mut centred);
-        let error = Mat::zeros(centred.rows(), centred.cols());
-        Self { centred, error }
+        let shifted = |mut m: Mat| {
+            add_to_rows(-1.0, b_dec, &mut m);
+            m
+        };
+        let error = Mat::zeros(x.rows(), b_dec.len());
+        let Some(y) = y else { return Self { centred: shifted(x), other: None, error } };
+        let scatter = scatter(&y);
+        let mut left = shifted(y);
+        if let Some((_, skip)) = params.blocks.iter().find(|block| block.0 == "skip") {
+            gemm(-1.0, x.view(), skip.view(), 1.0, &mut left);
+        }
+        Self { centred: x, other: Some(Other { left, scatter }), error }
+    }
+
+    /// What latents are to rebuild, `[batch, d_out]`.
+    pub fn target(&self) -> &Mat {
+        self.other.as_ref().map_or(&self.centred, |other| &other.left)
     }
 
     /// The mean over the prefixes of `mean‖x − x̂‖² / variance`; the gradients by the decoder and its bias are added to `grad`.
@@ -74,7 +98,7 @@ impl Forward {
         let w_dec = params.get("w_dec");
         let weight = 1.0 / (self.error.rows() as f64 * variance * widths.len() as f64);
         let groups = Group::cut(f, widths);
-        let mut rest = self.centred.clone();
+        let mut rest = self.target().clone();
         let mut errors = Vec::with_capacity(groups.len());
         let mut loss = 0.0;
         for group in &groups {
@@ -93,13 +117,17 @@ impl Forward {
         }
         let b_dec = grad.get_mut("b_dec").data_mut();
         b_dec.iter_mut().zip(column_sums(&sum)).for_each(|(b, s)| *b += s as f32);
+        if let Some((_, skip)) = grad.blocks.iter_mut().find(|block| block.0 == "skip") {
+            gemm(1.0, self.centred.t(), sum.view(), 1.0, skip);
+        }
         self.error = rest;
         Main { loss, slope }
     }
 
     /// Fraction of this batch's variance that the reconstruction leaves.
     pub fn fvu(&self) -> f64 {
-        squares(self.error.data()) / scatter(&self.centred).max(f64::MIN_POSITIVE)
+        let scatter = self.other.as_ref().map_or_else(|| scatter(&self.centred), |other| other.scatter);
+        squares(self.error.data()) / scatter.max(f64::MIN_POSITIVE)
     }
 }
 
@@ -140,30 +168,34 @@ impl Group {
 /// Gradients by the encoder, gathered over the terms of a loss.
 pub struct Backward<'a> {
     pub params: &'a Params,
-    centred: &'a Mat,
+    pass: &'a Forward,
     pub grad: &'a mut Params,
     /// Sums of the gradient by the product over the rows, `[d_sae]`.
     sums: Vec<f32>,
 }
 
 impl<'a> Backward<'a> {
-    pub fn new(params: &'a Params, centred: &'a Mat, grad: &'a mut Params) -> Self {
+    pub fn new(params: &'a Params, pass: &'a Forward, grad: &'a mut Params) -> Self {
         let sums = vec![0.0; params.get("b_enc").cols()];
-        Self { params, centred, grad, sums }
+        Self { params, pass, grad, sums }
     }
 
-    /// Adds what flows through the product when its gradient is `slope`, at the entries that have one.
+    /// Adds what flows through the product when its gradient is `slope`, at the entries that have one. Nothing where there is no product.
     pub fn encoder(&mut self, slope: &SparseRows) {
-        add_outer(slope, self.centred, self.grad.get_mut("w_enc"));
+        if self.params.get("w_enc").rows() == 0 {
+            return;
+        }
+        add_outer(slope, &self.pass.centred, self.grad.get_mut("w_enc"));
         slope.indices().iter().zip(slope.values()).for_each(|(&j, g)| self.sums[j as usize] += g);
     }
 
     /// The encoder's bias, and `b_dec` by way of `x − b_dec`: minus the sum over the batch of `∂z · w_encᵀ`, which is the sums of `∂z`
-    /// times `w_encᵀ`. `alone` is what the bias has beyond these sums.
+    /// times `w_encᵀ`; where something else than x is rebuilt, `b_dec` has no part in what is read. `alone` is what the bias has beyond these sums.
     pub fn finish(self, alone: &[f32]) {
         let w_enc = self.params.get("w_enc");
         let b_dec = self.grad.get_mut("b_dec").data_mut();
-        for (j, &g) in self.sums.iter().enumerate().filter(|(_, g)| **g != 0.0) {
+        let reaches = self.pass.other.is_none();
+        for (j, &g) in self.sums.iter().enumerate().filter(|(_, g)| reaches && **g != 0.0) {
             axpy(-g, w_enc.row(j), b_dec);
         }
         let b_enc = self.grad.get_mut("b_enc").data_mut();

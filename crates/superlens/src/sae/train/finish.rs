@@ -24,12 +24,27 @@ impl Trainer {
         if self.state.average.is_some() {
             unit_length(params.get_mut("w_dec"));
         }
-        let scale = self.input.scale();
+        // Latents come out in the units of what is rebuilt.
+        let scale = self.targets.as_ref().unwrap_or(&self.input).scale();
         let unscaled = |v: &[f32]| v.iter().map(|v| v / scale).collect::<Vec<f32>>();
+        let (b_dec, w_dec) = (unscaled(params.get("b_dec").data()), params.get("w_dec").clone());
+        if let Some(pursuit) = self.objective.pursuit() {
+            return Ok(self.input.fold(b_dec, Encoder::PlainPursuit(pursuit), w_dec));
+        }
         let act = self.objective.activation(&params, self.threshold(&params, source)?, scale);
         let b_enc = unscaled(params.get("b_enc").data());
-        let encoder = Encoder::Linear { w_enc: params.get("w_enc").transposed(), b_enc, act };
-        Ok(self.input.fold(unscaled(params.get("b_dec").data()), encoder, params.get("w_dec").clone()))
+        let mut w_enc = params.get("w_enc").transposed();
+        if self.targets.is_none() {
+            return Ok(self.input.fold(b_dec, Encoder::Linear { w_enc, b_enc, act }, w_dec));
+        }
+        let gain = self.input.scale() / scale;
+        w_enc.data_mut().iter_mut().for_each(|w| *w *= gain);
+        let sae = Sae::new(vec![0.0; w_enc.rows()], Encoder::Linear { w_enc, b_enc, act }, w_dec, b_dec);
+        let skip = params.blocks.iter().find(|block| block.0 == "skip");
+        Ok(match skip {
+            Some((_, skip)) => sae.with_skip(Mat::from_fn(skip.rows(), skip.cols(), |i, j| gain * skip[(i, j)])),
+            None => sae,
+        })
     }
 
     /// The threshold that was followed, if it gives the wanted number of active latents within a twentieth on rows spread over all; else

@@ -19,6 +19,7 @@ mod recipe;
 mod resample;
 mod source;
 mod state;
+mod targets;
 
 pub use input::{InputMap, Normalise};
 pub use objective::{Objective, Terms};
@@ -27,6 +28,7 @@ pub use patience::Patience;
 pub use recipe::Recipe;
 pub use source::{Batch, InMemory, Source, SourceError};
 pub use state::{State, StateError};
+pub use targets::Target;
 
 use super::arch::FitError;
 use crate::geometry::recover::unit_rows;
@@ -62,6 +64,8 @@ pub struct Trainer {
     recipe: Recipe,
     objective: Box<dyn Objective>,
     input: InputMap,
+    /// Of what is rebuilt, where that is not the input.
+    targets: Option<InputMap>,
     state: State,
     grad: Params,
     rng: Rng,
@@ -80,20 +84,30 @@ impl Trainer {
         rng: &Rng,
     ) -> Result<Self, FitError> {
         recipe.check(objective.as_ref())?;
+        objective.check_width(source.d_in())?;
         objective.at(0.0);
         let input = InputMap::measure(recipe.normalise, source)?;
-        let mut first = source.batch(0)?.x;
-        input.apply(&mut first);
-        let centre = input::geometric_median(&first);
-        let directions = unit_rows(recipe.d_sae, first.cols(), &mut rng.fork("init"));
+        let first = source.batch(0)?;
+        let targets = targets::measure(objective.as_ref(), recipe.normalise, &first, source)?;
+        let first = seen(&input, targets.as_ref(), &first);
+        let centre = input::geometric_median(first.y.as_ref().unwrap_or(&first.x));
+        let directions = unit_rows(recipe.d_sae, first.x.cols(), &mut rng.fork("init"));
+        let w_enc = if objective.pursuit().is_some() { Mat::zeros(0, first.x.cols()) } else { directions.clone() };
+        let w_dec = match &first.y {
+            Some(y) => unit_rows(recipe.d_sae, y.cols(), &mut rng.fork("init of the decoder")),
+            None => directions,
+        };
         let mut blocks = vec![
-            ("w_enc".to_string(), directions.clone()),
+            ("w_enc".to_string(), w_enc),
             ("b_enc".to_string(), Mat::zeros(1, recipe.d_sae)),
-            ("w_dec".to_string(), directions),
-            ("b_dec".to_string(), Mat::from_vec(1, first.cols(), centre)),
+            ("w_dec".to_string(), w_dec),
+            ("b_dec".to_string(), Mat::from_vec(1, centre.len(), centre)),
         ];
         for (name, start) in objective.extras() {
             blocks.push((name.to_string(), Mat::from_vec(1, recipe.d_sae, vec![start; recipe.d_sae])));
+        }
+        if objective.target() == (Target::Other { skip: true }) {
+            blocks.push(("skip".to_string(), Mat::zeros(source.d_in(), source.d_out())));
         }
         let mut params = Params { blocks };
         let pass = Forward::new(&params, first);
@@ -102,11 +116,14 @@ impl Trainer {
             objective.start(Product { x: &pass.centred, w: &w, b: b.data() }, params);
         };
         start(&mut params);
-        let scale = starting_scale(objective.as_ref(), &params, &pass.centred);
+        if targets.is_some() {
+            targets::start_decoder(objective.as_ref(), &mut params, &pass);
+        }
+        let scale = starting_scale(objective.as_ref(), &params, &pass);
         params.get_mut("w_enc").data_mut().iter_mut().for_each(|w| *w *= scale);
         start(&mut params);
         let state = State::new(params, recipe.average > 0.0);
-        Ok(Self::with_state(recipe, objective, input, state, rng))
+        Ok(Self::with_state(recipe, objective, (input, targets), state, rng))
     }
 
     /// Goes on from `state`, which an earlier trainer with the same recipe, objective, activations and `rng` left.
@@ -121,20 +138,32 @@ impl Trainer {
         state: State,
     ) -> Result<Self, FitError> {
         recipe.check(objective.as_ref())?;
-        let (d, n) = (source.d_in(), recipe.d_sae);
-        let mut shapes = vec![("w_enc", (n, d)), ("b_enc", (1, n)), ("w_dec", (n, d)), ("b_dec", (1, d))];
+        let (d, out, n) = (source.d_in(), source.d_out(), recipe.d_sae);
+        let encoders = if objective.pursuit().is_some() { 0 } else { n };
+        let mut shapes = vec![("w_enc", (encoders, d)), ("b_enc", (1, n)), ("w_dec", (n, out)), ("b_dec", (1, out))];
         shapes.extend(objective.extras().iter().map(|(name, _)| (*name, (1, n))));
+        if objective.target() == (Target::Other { skip: true }) {
+            shapes.push(("skip", (d, out)));
+        }
         let found: Vec<_> = state.params.blocks.iter().map(|(n, m)| (n.as_str(), m.shape())).collect();
         if found != shapes || state.step > recipe.steps || state.average.is_some() != (recipe.average > 0.0) {
             return Err(FitError::OtherRun);
         }
         let input = InputMap::measure(recipe.normalise, source)?;
-        Ok(Self::with_state(recipe, objective, input, state, rng))
+        let first = source.batch(state.step)?;
+        let targets = targets::measure(objective.as_ref(), recipe.normalise, &first, source)?;
+        Ok(Self::with_state(recipe, objective, (input, targets), state, rng))
     }
 
-    fn with_state(recipe: Recipe, objective: Box<dyn Objective>, input: InputMap, state: State, rng: &Rng) -> Self {
+    fn with_state(
+        recipe: Recipe,
+        objective: Box<dyn Objective>,
+        (input, targets): (InputMap, Option<InputMap>),
+        state: State,
+        rng: &Rng,
+    ) -> Self {
         let grad = state.params.zeros_like();
-        Trainer { recipe, objective, input, state, grad, rng: rng.clone() }
+        Trainer { recipe, objective, input, targets, state, grad, rng: rng.clone() }
     }
 
     pub fn recipe(&self) -> &Recipe {
@@ -157,9 +186,7 @@ impl Trainer {
     pub fn step(&mut self, batch: &Batch) -> Result<Step, FitError> {
         let step = self.state.step;
         self.objective.at(self.recipe.progress(step));
-        let mut x = batch.x.clone();
-        self.input.apply(&mut x);
-        let (told, pass) = self.gradient(x, step);
+        let (told, pass) = self.gradient(seen(&self.input, self.targets.as_ref(), batch), step);
         if !told.loss.is_finite() {
             return Err(DIVERGED);
         }
@@ -178,26 +205,27 @@ impl Trainer {
         Ok(told)
     }
 
-    /// Loss and gradient on the rows `x`, [applied](InputMap::apply); also counts silence.
-    fn gradient(&mut self, x: Mat, step: u64) -> (Step, Forward) {
-        let Trainer { recipe, objective, input, state, grad, .. } = self;
+    /// Loss and gradient on the rows of `batch`, [applied](InputMap::apply); also counts silence.
+    fn gradient(&mut self, batch: impl Into<Batch>, step: u64) -> (Step, Forward) {
+        let Trainer { recipe, objective, input, targets, state, grad, .. } = self;
+        let variance = targets.as_ref().unwrap_or(input).variance;
         grad.blocks
             .iter_mut()
             .for_each(|(_, block)| block.data_mut().par_chunks_mut(1 << 16).for_each(|g| g.fill(0.0)));
-        let rows = x.rows();
-        let mut pass = Forward::new(&state.params, x);
+        let mut pass = Forward::new(&state.params, batch);
+        let rows = pass.centred.rows();
         let (w_enc, b_enc) = (state.params.get("w_enc"), state.params.get("b_enc").data());
         let z = objective.keep(Product { x: &pass.centred, w: w_enc, b: b_enc }, &state.params);
         let f = z.with_values(objective.activate(&z, &state.params));
-        let main = pass.main(&f, &objective.widths(recipe.d_sae), input.variance, &state.params, grad);
+        let main = pass.main(&f, &objective.widths(recipe.d_sae), variance, &state.params, grad);
         let fvu = pass.fvu();
         let mut terms = Terms {
             params: &state.params,
-            target: &pass.centred,
+            target: pass.target(),
             z: &z,
             f: f.values(),
             slope: main.slope,
-            variance: input.variance,
+            variance,
             rise: recipe.rise(step),
             progress: recipe.progress(step),
             b_enc_alone: vec![0.0; recipe.d_sae],
@@ -205,7 +233,7 @@ impl Trainer {
         };
         let penalty = objective.penalise(&mut terms);
         let Terms { slope, b_enc_alone, .. } = terms;
-        let mut backward = Backward::new(&state.params, &pass.centred, grad);
+        let mut backward = Backward::new(&state.params, &pass, grad);
         backward.encoder(&z.with_values(slope));
         let mut loss = main.loss + penalty;
         if objective.revives() {
@@ -249,13 +277,23 @@ impl Trainer {
     }
 }
 
-/// The factor of all latents at which they rebuild `centred` best; 1 where they don't at all.
-fn starting_scale(objective: &dyn Objective, params: &Params, centred: &Mat) -> f32 {
+/// A batch as training sees it.
+fn seen(input: &InputMap, targets: Option<&InputMap>, batch: &Batch) -> Batch {
+    let mut seen = batch.clone();
+    input.apply(&mut seen.x);
+    if let (Some(map), Some(y)) = (targets, &mut seen.y) {
+        map.apply(y);
+    }
+    seen
+}
+
+/// The factor of all latents at which they rebuild their target best; 1 where they don't at all.
+fn starting_scale(objective: &dyn Objective, params: &Params, pass: &Forward) -> f32 {
     let (w, b) = (params.get("w_enc"), params.get("b_enc"));
-    let z = objective.keep(Product { x: centred, w, b: b.data() }, params);
+    let z = objective.keep(Product { x: &pass.centred, w, b: b.data() }, params);
     let recon = backward::rebuild(&z.with_values(objective.activate(&z, params)), params.get("w_dec"));
     let sum = |a: &Mat, b: &Mat| a.data().iter().zip(b.data()).map(|(a, b)| f64::from(a * b)).sum::<f64>();
-    let scale = sum(&recon, centred) / sum(&recon, &recon);
+    let scale = sum(&recon, pass.target()) / sum(&recon, &recon);
     if scale > 0.0 && scale.is_finite() { scale.clamp(1e-3, 1e3) as f32 } else { 1.0 }
 }
 

@@ -1,7 +1,8 @@
 //! [`Objective`]: what tells one kind of sparse autoencoder from another in training.
 
-use super::super::Activation;
 use super::super::arch::FitError;
+use super::super::{Activation, PlainPursuit};
+use super::targets::Target;
 use superlens_tensor::Mat;
 use superlens_tensor::kernels::encode::Product;
 use superlens_tensor::kernels::sparse::SparseRows;
@@ -23,11 +24,24 @@ pub trait Objective: Send + Sync {
         true
     }
 
+    /// What is rebuilt. Default: what is read.
+    fn target(&self) -> Target {
+        Target::Input
+    }
+
     /// Refuses settings that make no sense for so many latents.
     ///
     /// # Errors
     /// [`FitError::Setting`] or [`FitError::Real`].
     fn check(&self, _d_sae: usize) -> Result<(), FitError> {
+        Ok(())
+    }
+
+    /// Refuses settings that make no sense for so many columns. Default: nothing.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    fn check_width(&self, _d_in: usize) -> Result<(), FitError> {
         Ok(())
     }
 
@@ -75,7 +89,13 @@ pub trait Objective: Send + Sync {
     /// Called after each step, for parameters with bounds. Default: nothing.
     fn constrain(&self, _params: &mut Params) {}
 
-    /// What inference does, on inputs that are not multiplied by `scale`: thresholds and offsets are divided by it. `threshold` is
+    /// Matching pursuit over the decoder, where inference is that and no product: `w_enc` then has no rows, `b_enc` no part, and
+    /// [`keep`](Self::keep) has the centred rows of its product alone. Default: a product.
+    fn pursuit(&self) -> Option<PlainPursuit> {
+        None
+    }
+
+    /// What follows the product in inference, on inputs that are not multiplied by `scale`: thresholds and offsets are divided by it. `threshold` is
     /// what was [observed](Self::observe).
     fn activation(&self, params: &Params, threshold: f64, scale: f32) -> Activation;
 }
@@ -83,7 +103,7 @@ pub trait Objective: Send + Sync {
 /// What penalties are computed from, and where their gradients go.
 pub struct Terms<'a> {
     pub params: &'a Params,
-    /// `x − b_dec`, `[rows, d_in]`.
+    /// What latents are to rebuild: `x − b_dec`, `[rows, d_in]`, or what is left for them of other [targets](Target).
     pub target: &'a Mat,
     /// Pre-activations that were kept, and the latents made of them.
     pub z: &'a SparseRows,

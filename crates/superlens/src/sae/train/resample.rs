@@ -32,19 +32,26 @@ pub(super) fn resample(state: &mut State, dead: &[u32], pass: &Forward, rng: &mu
     for &j in dead {
         let j = j as usize;
         let drawn = f64::from(rng.uniform()) * total;
-        let row = pass.centred.row(rising.partition_point(|&r| r <= drawn).min(rows - 1));
-        let norm = square(row).sqrt() as f32;
-        if norm == 0.0 {
+        let at = rising.partition_point(|&r| r <= drawn).min(rows - 1);
+        let (read, rebuilt) = (pass.centred.row(at), pass.target().row(at));
+        let norm = |row: &[f32]| square(row).sqrt() as f32;
+        if norm(read) == 0.0 || norm(rebuilt) == 0.0 {
             continue;
         }
         let State { params, m, v, silent, .. } = &mut *state;
-        for (block, factor) in [("w_dec", 1.0), ("w_enc", length)] {
+        // A pursuit has no encoder.
+        let encodes = params.get("w_enc").rows() > 0;
+        let blocks = [("w_dec", 1.0, rebuilt), ("w_enc", length, read)];
+        for (block, factor, row) in blocks.into_iter().take(1 + usize::from(encodes)) {
+            let norm = norm(row);
             params.get_mut(block).row_mut(j).iter_mut().zip(row).for_each(|(w, x)| *w = factor * x / norm);
         }
         params.get_mut("b_enc").data_mut()[j] = 0.0;
         for moments in [m, v] {
             moments.get_mut("w_dec").row_mut(j).fill(0.0);
-            moments.get_mut("w_enc").row_mut(j).fill(0.0);
+            if encodes {
+                moments.get_mut("w_enc").row_mut(j).fill(0.0);
+            }
             moments.get_mut("b_enc").data_mut()[j] = 0.0;
         }
         silent[j] = 0;

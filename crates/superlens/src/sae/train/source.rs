@@ -59,19 +59,34 @@ const BLOCK: usize = 4096;
 /// A matrix in memory, in a seeded order that is new for every epoch.
 pub struct InMemory<'a> {
     x: &'a Mat,
+    y: Option<&'a Mat>,
     batches: Batches,
 }
 
 impl<'a> InMemory<'a> {
     /// Batches of `batch` rows, or of all where there are fewer. Panics without rows.
     pub fn new(x: &'a Mat, batch: usize, rng: &Rng) -> Self {
-        Self { x, batches: Batches::new(x.rows(), batch, rng) }
+        Self { x, y: None, batches: Batches::new(x.rows(), batch, rng) }
+    }
+
+    /// The same with `y` to be rebuilt. Panics with another number of rows.
+    pub fn with_targets(self, y: &'a Mat) -> Self {
+        assert_eq!(self.x.rows(), y.rows(), "rows to read, and rows to rebuild");
+        Self { y: Some(y), ..self }
+    }
+
+    fn select(&self, rows: &[usize]) -> Batch {
+        Batch { x: self.x.select_rows(rows), y: self.y.map(|y| y.select_rows(rows)) }
     }
 }
 
 impl Source for InMemory<'_> {
     fn d_in(&self) -> usize {
         self.x.cols()
+    }
+
+    fn d_out(&self) -> usize {
+        self.y.unwrap_or(self.x).cols()
     }
 
     fn rows(&self) -> Option<usize> {
@@ -83,13 +98,14 @@ impl Source for InMemory<'_> {
     }
 
     fn batch(&mut self, step: u64) -> Result<Batch, SourceError> {
-        Ok(self.x.select_rows(&self.batches.rows_of(step)).into())
+        let rows = self.batches.rows_of(step);
+        Ok(self.select(&rows))
     }
 
     fn scan(&mut self, rows: usize, visit: &mut dyn FnMut(Batch)) -> Result<(), SourceError> {
         let every = (self.x.rows() / rows.max(1)).max(1);
         let all: Vec<usize> = (0..self.x.rows()).step_by(every).collect();
-        all.chunks(BLOCK).for_each(|block| visit(self.x.select_rows(block).into()));
+        all.chunks(BLOCK).for_each(|block| visit(self.select(block)));
         Ok(())
     }
 }

@@ -1,9 +1,10 @@
 use super::*;
-use crate::sae::metrics::{evaluate, mmcs};
-use crate::sae::{Activation, Encoder, Sae};
+use crate::sae::metrics::{evaluate, evaluate_against, mmcs};
+use crate::sae::{Activation, Encoder, PlainPursuit, Sae};
 use superlens_tensor::kernels::gemm::matmul;
 use superlens_tensor::kernels::pointwise::dot;
 
+mod pytorch;
 mod reference;
 
 use reference::Reference;
@@ -20,9 +21,41 @@ struct Run<'a> {
     source: InMemory<'a>,
 }
 
+/// A matrix, and what is to be rebuilt of it where that is something else.
+#[derive(Clone, Copy)]
+struct Rows<'a>(&'a Mat, Option<&'a Mat>);
+
+impl<'a> Rows<'a> {
+    /// With `y` for the objectives that rebuild it.
+    fn of(entry: &ObjectiveEntry, options: &Options, x: &'a Mat, y: &'a Mat) -> Self {
+        let targets = (entry.build)(options).target() != Target::Input;
+        Rows(x, targets.then_some(y))
+    }
+}
+
+impl<'a> From<&'a Mat> for Rows<'a> {
+    fn from(x: &'a Mat) -> Self {
+        Rows(x, None)
+    }
+}
+
+/// Neither linear in `x` nor of its width.
+fn other_activations(x: &Mat) -> Mat {
+    let d = x.cols();
+    Mat::from_fn(x.rows(), d + 1, |i, j| 2.0 * x[(i, j % d)].abs() + x[(i, (j + 1) % d)] + 0.5)
+}
+
 impl<'a> Run<'a> {
-    fn new(id: &str, options: &Options, recipe: Recipe, x: &'a Mat, rng: &Rng) -> Result<Self, FitError> {
-        let mut source = InMemory::new(x, recipe.batch.max(1), rng);
+    fn new(
+        id: &str,
+        options: &Options,
+        recipe: Recipe,
+        rows: impl Into<Rows<'a>>,
+        rng: &Rng,
+    ) -> Result<Self, FitError> {
+        let Rows(x, y) = rows.into();
+        let source = InMemory::new(x, recipe.batch.max(1), rng);
+        let mut source = if let Some(y) = y { source.with_targets(y) } else { source };
         let trainer = Trainer::new(recipe, (find(id).unwrap().build)(options), &mut source, rng)?;
         Ok(Run { trainer, source })
     }
@@ -48,7 +81,7 @@ impl<'a> Run<'a> {
     }
 }
 
-fn start<'a>(id: &str, options: &Options, recipe: Recipe, x: &'a Mat, rng: &Rng) -> Run<'a> {
+fn start<'a>(id: &str, options: &Options, recipe: Recipe, x: impl Into<Rows<'a>>, rng: &Rng) -> Run<'a> {
     Run::new(id, options, recipe, x, rng).unwrap()
 }
 
@@ -72,13 +105,14 @@ fn gradients_agree_with_the_formulas() {
         let mut rng = Rng::new(1).fork("gradient");
         let (d, d_sae, rows) = (6, 12, 9);
         let x = Mat::from_fn(rows, d, |_, _| rng.normal() + 0.3);
-        let options = Options { k: 3, target_l0: 3.0, l1: 0.3, ..Options::default() };
+        let options = Options { k: 3, target_l0: 3.0, l1: 0.3, layers: 3, ..Options::default() };
         // A weight of 1 on the auxiliary term, so that an error in it is as visible as one in the main term.
         let recipe = Recipe { aux: 1.0, dead_after: 10, warmup: 2, ..Recipe::new(d_sae, 10, rows) };
-        let mut run = start(entry.id, &options, recipe, &x, &rng);
-        let mut batch = run.batch().x;
+        let y = other_activations(&x);
+        let mut run = start(entry.id, &options, recipe, Rows::of(entry, &options, &x, &y), &rng);
+        let batch = run.batch();
         let trainer = &mut run.trainer;
-        trainer.input.apply(&mut batch);
+        let batch = seen(&trainer.input, trainer.targets.as_ref(), &batch);
         trainer.state.silent.iter_mut().step_by(3).for_each(|s| *s = 10);
         // Away from the start, where encoder and decoder are equal and some errors would hide.
         for (_, block) in &mut trainer.state.params.blocks {
@@ -128,29 +162,74 @@ fn latents_that_are_negative_everywhere_come_back_to_life() {
     assert_eq!(never_back(1.0 / 32.0), 0);
 }
 
-/// Every objective finds most planted features, with about as many latents active as there are features.
-#[test]
-fn planted_features_are_recovered() {
+/// Finds most planted features, with about as many latents active as there are features.
+fn recovers(cases: &[(&str, f64)]) {
     let mut rng = Rng::new(3).fork("recovery");
     let features = unit_rows(64, 32, &mut rng);
     let x = planted(&features, 8000, 3.0 / 64.0, &mut rng);
-    for (id, least) in [
-        ("topk", 0.9),
-        ("abs_topk", 0.85),
-        ("batch_topk", 0.9),
-        ("matryoshka", 0.8),
-        ("relu", 0.85),
-        ("p_anneal", 0.85),
-        ("jumprelu", 0.85),
-        ("gated", 0.85),
-    ] {
+    for &(id, least) in cases {
         // Gates, which shrink nothing, stand more.
         let l1 = if id == "gated" { 4.0 } else { 1.0 };
-        let options = Options { k: 3, target_l0: 3.0, l1, ..Options::default() };
+        // Groups are of equal length.
+        let k = if id == "groupmax" { 4 } else { 3 };
+        let options = Options { k, target_l0: 3.0, l1, ..Options::default() };
         let recipe = Recipe { lr: 4e-3, dead_after: 1 << 14, ..Recipe::new(64, 1200, 256) };
         let sae = start(id, &options, recipe, &x, &rng).to_the_end();
         let (found, m) = (mmcs(&features, &sae.w_dec), evaluate(&sae, &x));
         assert!(found >= least && m.fvu < 0.4, "{id}: MMCS {found}, L0 {}, FVU {}", m.l0, m.fvu);
+    }
+}
+
+#[test]
+fn planted_features_are_recovered_by_the_largest_of_a_row() {
+    recovers(&[("topk", 0.9), ("abs_topk", 0.85), ("groupmax", 0.8)]);
+}
+
+#[test]
+fn planted_features_are_recovered_by_the_largest_of_a_batch() {
+    recovers(&[("batch_topk", 0.9), ("matryoshka", 0.8)]);
+}
+
+#[test]
+fn planted_features_are_recovered_with_penalties() {
+    recovers(&[("relu", 0.85), ("p_anneal", 0.85), ("crosscoder", 0.85)]);
+}
+
+#[test]
+fn planted_features_are_recovered_with_thresholds_and_gates() {
+    recovers(&[("jumprelu", 0.85), ("gated", 0.85)]);
+}
+
+#[test]
+fn planted_features_are_recovered_by_pursuit() {
+    recovers(&[("matching_pursuit", 0.85)]);
+}
+
+/// Latents that are read along some directions and written along others, with a linear function of the input beside them.
+#[test]
+fn planted_transcoders_are_recovered() {
+    let mut rng = Rng::new(6).fork("transcoders");
+    let (read, written) = (unit_rows(40, 24, &mut rng), unit_rows(40, 16, &mut rng));
+    let s = Mat::from_fn(4000, 40, |_, _| if rng.chance(0.06) { 0.5 + rng.uniform() } else { 0.0 });
+    let (x, mut y) = (matmul(&s, &read), matmul(&s, &written));
+    for (id, linear) in [("transcoder", 0.0), ("skip_transcoder", 1.0)] {
+        let past = Mat::from_fn(24, 16, |_, _| linear * 0.3 * rng.normal());
+        y.data_mut().iter_mut().zip(matmul(&x, &past).data()).for_each(|(y, p)| *y += p);
+        let options = Options { k: 4, ..Options::default() };
+        let recipe = Recipe { lr: 4e-3, dead_after: 1 << 13, ..Recipe::new(40, 800, 256) };
+        let sae = start(id, &options, recipe, Rows(&x, Some(&y)), &rng).to_the_end();
+        // What each planted latent does when it is on alone. Decoder rows say it only without a skip, which may take a part of it.
+        let (done, mut want) = (sae.reconstruct(&sae.encode(&read), read.view()), written.clone());
+        want.data_mut().iter_mut().zip(matmul(&read, &past).data()).for_each(|(w, p)| *w += p);
+        let cosine = |i: usize| {
+            let (a, b) = (done.row(i), want.row(i));
+            dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+        };
+        let effect = (0..40).map(cosine).sum::<f32>() / 40.0;
+        let (found, fvu) = (mmcs(&written, &sae.w_dec), evaluate_against(&sae, &x, &y).fvu);
+        assert!(effect > 0.85 && fvu < 0.2, "{id}: effects {effect}, FVU {fvu}");
+        assert!(found > 0.85 || sae.skip.is_some(), "{id}: MMCS {found}");
+        assert_eq!(sae.skip.is_some(), id == "skip_transcoder");
     }
 }
 
@@ -162,10 +241,12 @@ fn the_inference_form_is_what_was_trained() {
     for entry in &OBJECTIVES {
         let options = Options { k: 2, target_l0: 2.0, ..Options::default() };
         let recipe = Recipe { lr: 1e-3, warmup: 1, ..Recipe::new(12, 30, 400) };
-        let mut run = start(entry.id, &options, recipe, &x, &rng);
+        let y = other_activations(&x);
+        let rows = Rows::of(entry, &options, &x, &y);
+        let mut run = start(entry.id, &options, recipe, rows, &rng);
         (0..29).for_each(|_| _ = run.step().unwrap());
         let sae = run.finish();
-        let metrics = evaluate(&sae, &x);
+        let metrics = evaluate_against(&sae, &x, rows.1.unwrap_or(&x));
         let told = run.step().unwrap();
         if let Some(wanted) = run.trainer.objective.calibrated() {
             assert!((metrics.l0 / wanted - 1.0).abs() < 0.06, "{}: L0 {}", entry.id, metrics.l0);
@@ -181,6 +262,7 @@ fn the_inference_form_is_what_was_trained() {
 fn the_same_bytes_on_any_number_of_threads_and_after_a_pause() {
     let mut rng = Rng::new(4).fork("threads");
     let x = planted(&unit_rows(64, 32, &mut rng), 900, 0.05, &mut rng);
+    let y = other_activations(&x);
     for entry in &OBJECTIVES {
         let options = Options { k: 4, target_l0: 4.0, ..Options::default() };
         // Latents count as dead from the second step on, so that the auxiliary term takes part; wide enough to be screened.
@@ -192,21 +274,25 @@ fn the_same_bytes_on_any_number_of_threads_and_after_a_pause() {
             patience: Some(Patience { window: 3, gain: 0.0, windows: 9 }),
             ..Recipe::new(600, 12, 300)
         };
+        let rows = Rows::of(entry, &options, &x, &y);
         let fit = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| start(entry.id, &options, recipe.clone(), &x, &rng).to_the_end())
+            pool.install(|| start(entry.id, &options, recipe.clone(), rows, &rng).to_the_end())
         };
         let one = fit(1);
         assert_eq!(one, fit(3), "{}", entry.id);
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("state");
-        let mut first = start(entry.id, &options, recipe.clone(), &x, &rng);
+        let mut first = start(entry.id, &options, recipe.clone(), rows, &rng);
         (0..5).for_each(|_| _ = first.step().unwrap());
         first.trainer.state().write(&file, "a run").unwrap();
         let state = State::read(&file, "a run").unwrap();
         assert_eq!(&state, first.trainer.state());
         let build = (entry.build)(&options);
         let mut source = InMemory::new(&x, recipe.batch, &rng);
+        if let Some(y) = rows.1 {
+            source = source.with_targets(y);
+        }
         let trainer = Trainer::resume(recipe.clone(), build, &mut source, &rng, state).unwrap();
         assert_eq!(one, Run { trainer, source }.to_the_end(), "{}", entry.id);
     }
@@ -239,6 +325,18 @@ fn impossible_settings_are_errors() {
     for k in [0, 5] {
         assert!(matches!(new("topk", Options { k, ..usual().0 }, usual().1), Some(FitError::Setting { .. })));
     }
+    assert_eq!(new("transcoder", options.clone(), recipe.clone()), Some(FitError::NoTargets { arch: "transcoder" }));
+    let targets = |id: &str, normalise| {
+        let recipe = Recipe { normalise, ..usual().1 };
+        Run::new(id, &usual().0, recipe, Rows(&x, Some(&x)), &Rng::new(0)).err()
+    };
+    assert_eq!(targets("topk", Normalise::Scale), Some(FitError::Targets { arch: "topk" }));
+    assert_eq!(targets("transcoder", Normalise::Whiten), Some(FitError::OnlyScaled { arch: "transcoder" }));
+    assert_eq!(targets("transcoder", Normalise::None), None);
+    let odd = new("groupmax", Options { k: 3, ..usual().0 }, usual().1);
+    let halves = new("crosscoder", Options { layers: 2, ..usual().0 }, usual().1);
+    assert!(matches!(halves, Some(FitError::Divisor { name: "layers", of: 3, .. })));
+    assert_eq!(odd, Some(FitError::Divisor { name: "k", value: 3, whole: "d_sae", of: 4 }));
     for bad in [Recipe { d_sae: 0, ..usual().1 }, Recipe { batch: 0, ..usual().1 }] {
         assert!(matches!(new("relu", options.clone(), bad), Some(FitError::Setting { .. })));
     }
@@ -255,12 +353,13 @@ fn impossible_settings_are_errors() {
 #[test]
 fn inference_of_each_objective_is_its_own() {
     let x = Mat::from_fn(40, 4, |i, j| ((i * (j + 3)) % 11) as f32);
-    let act = |id: &str| {
+    let encoder = |id: &str| {
         let options = Options { k: 2, target_l0: 2.0, ..Options::default() };
-        match start(id, &options, Recipe::new(8, 3, 20), &x, &Rng::new(0)).finish().encoder {
-            Encoder::Linear { act, .. } => act,
-            other => panic!("{other:?}"),
-        }
+        start(id, &options, Recipe::new(8, 3, 20), &x, &Rng::new(0)).finish().encoder
+    };
+    let act = |id: &str| match encoder(id) {
+        Encoder::Linear { act, .. } => act,
+        other => panic!("{other:?}"),
     };
     assert_eq!(act("topk"), Activation::TopK { k: 2 });
     assert_eq!(act("abs_topk"), Activation::AbsTopK { k: 2 });
@@ -269,4 +368,7 @@ fn inference_of_each_objective_is_its_own() {
         assert!(matches!(act(id), Activation::JumpRelu { .. }), "{id}");
     }
     assert!(matches!(act("gated"), Activation::Gated { .. }));
+    assert_eq!(act("groupmax"), Activation::GroupMax { groups: 2 });
+    let pursuit = PlainPursuit { max_steps: 2, residual_below: 0.0, stop_on_repeat: false };
+    assert_eq!(encoder("matching_pursuit"), Encoder::PlainPursuit(pursuit));
 }

@@ -2,8 +2,11 @@
 
 mod annealed;
 mod batch_top_k;
+mod crosscoder;
 mod gated;
+mod group_max;
 mod jump_relu;
+mod matching_pursuit;
 mod relu;
 mod top_k;
 
@@ -23,13 +26,24 @@ pub struct Options {
     pub target_l0: f64,
     /// Prefix widths of Matryoshka; empty for halves of halves.
     pub widths: Vec<usize>,
+    /// Layers that lie side by side in a row, for a crosscoder.
+    pub layers: usize,
     /// Exponent that the penalty of `p_anneal` ends at.
     pub p_end: f64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { k: 32, k_start: None, anneal: 0.25, l1: 0.1, target_l0: 32.0, widths: Vec::new(), p_end: 0.2 }
+        Options {
+            k: 32,
+            k_start: None,
+            anneal: 0.25,
+            l1: 0.1,
+            target_l0: 32.0,
+            widths: Vec::new(),
+            layers: 1,
+            p_end: 0.2,
+        }
     }
 }
 
@@ -41,7 +55,7 @@ pub struct ObjectiveEntry {
 }
 
 /// Every objective.
-pub const OBJECTIVES: [ObjectiveEntry; 8] = [
+pub const OBJECTIVES: [ObjectiveEntry; 13] = [
     top_k::ENTRY,
     top_k::BY_SIZE,
     batch_top_k::ENTRY,
@@ -50,6 +64,11 @@ pub const OBJECTIVES: [ObjectiveEntry; 8] = [
     relu::P_ANNEAL,
     jump_relu::ENTRY,
     gated::ENTRY,
+    group_max::ENTRY,
+    matching_pursuit::ENTRY,
+    crosscoder::ENTRY,
+    top_k::TRANSCODER,
+    top_k::SKIP_TRANSCODER,
 ];
 
 /// The objective called `id`, if there is one.

@@ -1,7 +1,8 @@
 //! TopK: the k largest pre-activations of a row (Gao et al. 2024, *Scaling and evaluating sparse autoencoders*, arXiv
-//! 2406.04093), and the same by size, with signs.
+//! 2406.04093), the same by size, with signs, and the same for other activations than those that are read.
 
 use super::super::objective::{Objective, Terms};
+use super::super::targets::Target;
 use super::ObjectiveEntry;
 use super::annealed::Annealed;
 use crate::sae::Activation;
@@ -13,7 +14,23 @@ use superlens_tensor::train::Params;
 pub(super) const ENTRY: ObjectiveEntry = ObjectiveEntry {
     id: "topk",
     about: "keeps the k largest latents of a row",
-    build: |options| Box::new(TopK { k: Annealed::new(options) }),
+    build: |options| Box::new(TopK { id: ENTRY.id, k: Annealed::new(options), target: Target::Input }),
+};
+
+pub(super) const TRANSCODER: ObjectiveEntry = ObjectiveEntry {
+    id: "transcoder",
+    about: "topk latents of the activations that rebuild other ones, the targets",
+    build: |options| {
+        Box::new(TopK { id: TRANSCODER.id, k: Annealed::new(options), target: Target::Other { skip: false } })
+    },
+};
+
+pub(super) const SKIP_TRANSCODER: ObjectiveEntry = ObjectiveEntry {
+    id: "skip_transcoder",
+    about: "transcoder with a linear path past the latents",
+    build: |options| {
+        Box::new(TopK { id: SKIP_TRANSCODER.id, k: Annealed::new(options), target: Target::Other { skip: true } })
+    },
 };
 
 pub(super) const BY_SIZE: ObjectiveEntry = ObjectiveEntry {
@@ -23,12 +40,18 @@ pub(super) const BY_SIZE: ObjectiveEntry = ObjectiveEntry {
 };
 
 struct TopK {
+    id: &'static str,
     k: Annealed,
+    target: Target,
 }
 
 impl Objective for TopK {
     fn id(&self) -> &'static str {
-        ENTRY.id
+        self.id
+    }
+
+    fn target(&self) -> Target {
+        self.target
     }
 
     fn check(&self, d_sae: usize) -> Result<(), FitError> {
@@ -91,7 +114,7 @@ impl Objective for AbsTopK {
 }
 
 /// The entries above zero.
-fn positive(s: SparseRows) -> SparseRows {
+pub(super) fn positive(s: SparseRows) -> SparseRows {
     if s.values().iter().all(|v| *v > 0.0) {
         return s;
     }

@@ -10,6 +10,7 @@ pub struct Reference {
     names: Vec<String>,
     start: Vec<Vec<f64>>,
     x: Mat,
+    y: Option<Mat>,
     variance: f64,
     widths: Vec<usize>,
     rise: f64,
@@ -24,17 +25,18 @@ pub struct Reference {
 }
 
 impl Reference {
-    pub fn of(id: &str, options: &Options, trainer: &Trainer, x: &Mat, step: u64) -> Self {
+    pub fn of(id: &str, options: &Options, trainer: &Trainer, batch: &Batch, step: u64) -> Self {
         let params = &trainer.state.params;
-        let mut pass = Forward::new(params, x.clone());
+        let mut pass = Forward::new(params, batch.clone());
         let (w, b) = (params.get("w_enc"), params.get("b_enc"));
         let z = trainer.objective.keep(Product { x: &pass.centred, w, b: b.data() }, params);
         let f = z.with_values(trainer.objective.activate(&z, params));
         let widths = trainer.objective.widths(trainer.recipe.d_sae);
-        pass.main(&f, &widths, trainer.input.variance, params, &mut params.zeros_like());
+        let variance = trainer.targets.as_ref().unwrap_or(&trainer.input).variance;
+        pass.main(&f, &widths, variance, params, &mut params.zeros_like());
         let dead = trainer.state.dead(trainer.recipe.dead_after);
         let aux = trainer.objective.revives().then(|| AuxK::choose(&pass, params, &dead, trainer.recipe.aux).unwrap());
-        let rows = x.rows();
+        let rows = batch.x.rows();
         let row = |i: usize| f.row(i).0.iter().map(|&j| j as usize);
         let firing = |i: usize| row(i).zip(f.row(i).1).filter(|(_, v)| **v != 0.0).map(|(j, _)| j).collect();
         if let Some(aux) = &aux {
@@ -49,7 +51,7 @@ impl Reference {
             options: options.clone(),
             names: params.blocks.iter().map(|(n, _)| n.clone()).collect(),
             start: params.blocks.iter().map(|(_, m)| m.data().iter().map(|&v| f64::from(v)).collect()).collect(),
-            variance: trainer.input.variance,
+            variance,
             widths,
             rise: trainer.recipe.rise(step),
             progress: step as f64 / trainer.recipe.steps as f64,
@@ -58,7 +60,8 @@ impl Reference {
             aux: (0..rows).map(of_aux).collect(),
             aux_weight: aux.as_ref().map_or(0.0, |a| a.weight),
             error: (0..rows).map(|i| pass.error.row(i).iter().map(|&e| f64::from(e)).collect()).collect(),
-            x: x.clone(),
+            x: batch.x.clone(),
+            y: batch.y.clone(),
         }
     }
 
@@ -74,14 +77,46 @@ impl Reference {
         self.x.cols()
     }
 
-    /// `(x − b_dec) · w_enc`, without the bias.
+    fn d_out(&self) -> usize {
+        self.y.as_ref().unwrap_or(&self.x).cols()
+    }
+
+    /// What latents are to rebuild.
+    fn target(&self, p: &[Vec<f64>], i: usize, c: usize) -> f64 {
+        let b_dec = self.block(p, "b_dec")[c];
+        let Some(y) = &self.y else { return f64::from(self.x[(i, c)]) - b_dec };
+        let past = |skip: &[f64]| -> f64 {
+            (0..self.d()).map(|a| f64::from(self.x[(i, a)]) * skip[a * self.d_out() + c]).sum()
+        };
+        let skip = self.names.iter().position(|n| n == "skip");
+        f64::from(y[(i, c)]) - b_dec - skip.map_or(0.0, |at| past(&p[at]))
+    }
+
+    /// `(x − b_dec) · w_enc`, or `x · w_enc` where something else is rebuilt, without the bias.
     fn product(&self, p: &[Vec<f64>], i: usize, j: usize) -> f64 {
         let (w, b_dec) = (self.block(p, "w_enc"), self.block(p, "b_dec"));
-        (0..self.d()).map(|c| (f64::from(self.x[(i, c)]) - b_dec[c]) * w[j * self.d() + c]).sum()
+        let shift = |c: usize| if self.y.is_some() { 0.0 } else { b_dec[c] };
+        (0..self.d()).map(|c| (f64::from(self.x[(i, c)]) - shift(c)) * w[j * self.d() + c]).sum()
     }
 
     fn z(&self, p: &[Vec<f64>], i: usize, j: usize) -> f64 {
         self.product(p, i, j) + self.block(p, "b_enc")[j]
+    }
+
+    /// The active latents of a row, with their values.
+    fn latents(&self, p: &[Vec<f64>], i: usize) -> Vec<(usize, f64)> {
+        if self.id != "matching_pursuit" {
+            return self.active[i].iter().map(|&j| (j, self.latent(p, i, j))).collect();
+        }
+        let (w_dec, b_dec, d) = (self.block(p, "w_dec"), self.block(p, "b_dec"), self.d());
+        let mut rest: Vec<f64> = (0..d).map(|c| f64::from(self.x[(i, c)]) - b_dec[c]).collect();
+        let step = |&j: &usize| {
+            let row = &w_dec[j * d..(j + 1) * d];
+            let value: f64 = rest.iter().zip(row).map(|(r, w)| r * w).sum();
+            rest.iter_mut().zip(row).for_each(|(r, w)| *r -= value * w);
+            (j, value)
+        };
+        self.active[i].iter().map(step).collect()
     }
 
     fn latent(&self, p: &[Vec<f64>], i: usize, j: usize) -> f64 {
@@ -92,20 +127,20 @@ impl Reference {
     }
 
     fn rebuild(&self, w_dec: &[f64], latents: &[(usize, f64)]) -> Vec<f64> {
-        (0..self.d()).map(|c| latents.iter().map(|&(j, f)| f * w_dec[j * self.d() + c]).sum()).collect()
+        (0..self.d_out()).map(|c| latents.iter().map(|&(j, f)| f * w_dec[j * self.d_out() + c]).sum()).collect()
     }
 
     pub fn loss(&self, p: &[Vec<f64>]) -> f64 {
         let (rows, square) = (self.x.rows() as f64, |v: Vec<f64>| v.iter().map(|v| v * v).sum::<f64>());
-        let (w_dec, b_dec) = (self.block(p, "w_dec"), self.block(p, "b_dec"));
+        let w_dec = self.block(p, "w_dec");
         let (frozen_dec, frozen_bias) = (self.block(&self.start, "w_dec"), self.block(&self.start, "b_dec"));
         let mut loss = 0.0;
         for i in 0..self.x.rows() {
-            let latents: Vec<(usize, f64)> = self.active[i].iter().map(|&j| (j, self.latent(p, i, j))).collect();
+            let latents = self.latents(p, i);
             for width in &self.widths {
                 let prefix: Vec<(usize, f64)> = latents.iter().copied().filter(|l| l.0 < *width).collect();
                 let recon = self.rebuild(w_dec, &prefix);
-                let error = (0..self.d()).map(|c| f64::from(self.x[(i, c)]) - b_dec[c] - recon[c]).collect();
+                let error = (0..self.d_out()).map(|c| self.target(p, i, c) - recon[c]).collect();
                 loss += square(error) / (rows * self.variance * self.widths.len() as f64);
             }
             let penalty = self.options.l1 * self.rise / (rows * self.variance);
@@ -114,6 +149,13 @@ impl Reference {
                 "p_anneal" => {
                     let exponent = 1.0 + (self.options.p_end - 1.0) * self.progress;
                     loss += penalty * latents.iter().map(|l| l.1.powf(exponent)).sum::<f64>();
+                }
+                "crosscoder" => {
+                    let lengths = |j: usize| -> f64 {
+                        let row = &w_dec[j * self.d()..(j + 1) * self.d()];
+                        row.chunks(self.d() / self.options.layers).map(|w| square(w.to_vec()).sqrt()).sum()
+                    };
+                    loss += penalty * latents.iter().map(|l| l.1 * lengths(l.0)).sum::<f64>();
                 }
                 "gated" => {
                     let gates: Vec<(usize, f64)> = self.kept[i].iter().map(|&j| (j, self.z(p, i, j))).collect();
@@ -127,7 +169,7 @@ impl Reference {
             let aux: Vec<(usize, f64)> = self.aux[i].iter().map(|&j| (j, self.z(p, i, j))).collect();
             if !aux.is_empty() {
                 let recon = self.rebuild(w_dec, &aux);
-                loss += self.aux_weight * square((0..self.d()).map(|c| self.error[i][c] - recon[c]).collect());
+                loss += self.aux_weight * square((0..self.d_out()).map(|c| self.error[i][c] - recon[c]).collect());
             }
         }
         if self.id == "jumprelu" {
@@ -165,7 +207,7 @@ impl Reference {
         let (w_dec, b_dec, threshold) = (self.block(p, "w_dec"), self.block(p, "b_dec"), self.block(p, "threshold"));
         let at = self.names.iter().position(|n| n == "threshold").unwrap();
         for i in 0..self.x.rows() {
-            let latents: Vec<(usize, f64)> = self.active[i].iter().map(|&j| (j, self.latent(p, i, j))).collect();
+            let latents = self.latents(p, i);
             let recon = self.rebuild(w_dec, &latents);
             for j in 0..threshold.len() {
                 if (self.z(p, i, j) - threshold[j]).abs() >= 0.5 * BANDWIDTH {
