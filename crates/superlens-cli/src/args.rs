@@ -3,6 +3,7 @@
 mod geometry;
 mod recover;
 mod sae;
+mod store;
 
 use std::path::PathBuf;
 
@@ -13,6 +14,7 @@ use superlens::toy::lab::TOYS;
 pub use geometry::{Coherence, Geometry, GeometryCommand, Pack, Readout, Room, Table};
 pub use recover::{Recover, RecoverPhase, RecoverRows, RecoverWhat};
 pub use sae::{Convert, Eval, Train};
+pub use store::{Store, StoreCommand};
 
 /// Why are the neurons of a layer polysemantic?
 ///
@@ -68,6 +70,7 @@ pub enum Command {
     Eval(Eval),
     Geometry(Geometry),
     Convert(Convert),
+    Store(Store),
 }
 
 /// Train small models whose truth is known, and diagnose each as if it were not

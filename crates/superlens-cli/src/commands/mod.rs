@@ -10,6 +10,7 @@ pub mod recover;
 mod recover_phase;
 mod recover_table;
 pub mod run;
+pub mod store;
 mod summary;
 mod table;
 pub mod toy;

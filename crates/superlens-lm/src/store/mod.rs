@@ -10,6 +10,7 @@
 mod dtype;
 mod error;
 mod hash;
+pub mod import;
 mod manifest;
 mod map;
 mod order;
