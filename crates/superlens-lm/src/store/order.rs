@@ -40,7 +40,7 @@ pub struct Place {
 }
 
 impl Order {
-    /// Of shards with these numbers of rows, in blocks of `block` rows and windows of about `window` rows. Panics where a number is 0.
+    /// Of shards with these numbers of rows, in blocks of `block` rows and windows of at most `window` rows, or one block. Panics where a number is 0.
     pub fn new(shard_rows: &[u64], block: usize, window: usize, rng: &Rng) -> Order {
         assert!(block > 0 && window > 0 && shard_rows.iter().all(|n| *n > 0), "an order without rows");
         let mut blocks = Vec::new();
@@ -53,7 +53,7 @@ impl Order {
             }
         }
         // Windows of equal size rather than a small last one, in which neighbours would stay together.
-        let windows = (blocks.len() * block).div_ceil(window).clamp(1, blocks.len().max(1));
+        let windows = blocks.len().div_ceil((window / block).max(1)).max(1);
         let mut order = Order {
             blocks,
             windows,

@@ -54,6 +54,11 @@ impl Shuffle {
         self.batch
     }
 
+    /// Bytes of rows that are held in memory.
+    pub fn held(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     /// The batch of step `step` (from 0), `[batch, width]`; batches run across the ends of epochs.
     pub fn batch(&mut self, step: u64) -> Mat {
         let mut mat = Mat::zeros(self.batch, self.rows.width());

@@ -39,42 +39,85 @@ pub struct Metrics {
     pub cossim: f64,
     /// Mean `‖x̂‖ / ‖x‖`; rows that are zero count as 0.
     pub l2_ratio: f64,
+    /// `exp(H) / d_in`, with `H` the entropy of each latent's share of all activation (arXiv 2512.13568): above 1, more features are in
+    /// use than there are dimensions. Skewed frequencies lower it.
+    pub psi: f64,
 }
 
 /// Encodes and decodes `x` block by block and measures the result. Panics on another width, and for a dictionary that rebuilds something
 /// else than it reads.
 pub fn evaluate(sae: &Sae, x: &Mat) -> Metrics {
-    assert_eq!(sae.d_in(), sae.d_out(), "a dictionary that rebuilds other activations");
-    let mut sums = Sums::new(x.cols());
-    let mean = column_means(x);
-    let mut l1 = 0.0;
-    let mut fires = vec![0u64; sae.d_sae()];
-    let mut nnz = 0;
-    sae.encode_blocks(x, |first, latents| {
-        let recon = sae.reconstruct(&latents, x.rows_view(first, first + latents.rows()));
-        let width = x.cols().max(1);
-        let block = x.rows_view(first, first + latents.rows()).data;
-        let pieces = block.par_chunks(PIECE_ROWS * width).zip(recon.data().par_chunks(PIECE_ROWS * width));
-        let parts: Vec<Sums> = pieces.map(|(x, recon)| Sums::of(x, recon, &mean)).collect();
-        parts.iter().for_each(|part| sums.add(part));
-        count_fires(&latents, &mut fires);
-        nnz += latents.nnz();
-        l1 += latents.values().iter().map(|v| f64::from(v.abs())).sum::<f64>();
-    });
-    let rows = x.rows() as f64;
-    Metrics {
-        rows: x.rows(),
-        fvu: sums.error / sums.scatter,
-        mse: sums.error / rows,
-        explained_variance_legacy: sums.explained / sums.off_centre,
-        l0: nnz as f64 / rows,
-        l1: l1 / rows,
-        dead: fires.iter().filter(|&&n| n == 0).count(),
-        density: fires.iter().map(|&n| n as f64 / rows).collect(),
-        shrinkage: sums.recon_recon / sums.recon_x,
-        cossim: sums.cosine / rows,
-        l2_ratio: sums.lengths / rows,
+    let mut evaluation = Evaluation::new(sae, column_means(x));
+    evaluation.add(x, &mut |_, _| {});
+    evaluation.finish()
+}
+
+/// [`evaluate`] of rows that come piece by piece, more than fit in memory.
+pub struct Evaluation<'a> {
+    sae: &'a Sae,
+    /// The mean of all rows that will come, for [`Metrics::explained_variance_legacy`] alone.
+    centre: Vec<f64>,
+    sums: Sums,
+    rows: usize,
+    nnz: usize,
+    fires: Vec<u64>,
+    /// Sum of the sizes of each latent.
+    mass: Vec<f64>,
+}
+
+impl<'a> Evaluation<'a> {
+    /// Panics for a dictionary that rebuilds something else than it reads, and on a centre of another width.
+    pub fn new(sae: &'a Sae, centre: Vec<f64>) -> Self {
+        assert_eq!(sae.d_in(), sae.d_out(), "a dictionary that rebuilds other activations");
+        assert_eq!(sae.d_in(), centre.len(), "a centre of another width");
+        let (fires, mass) = (vec![0; sae.d_sae()], vec![0.0; sae.d_sae()]);
+        Evaluation { sae, sums: Sums::new(centre.len()), centre, rows: 0, nnz: 0, fires, mass }
     }
+
+    /// Takes more rows in, and shows `visit` their latents with the number of the first row in `x`. Panics on another width.
+    pub fn add(&mut self, x: &Mat, visit: &mut dyn FnMut(usize, &Latents)) {
+        self.sae.encode_blocks(x, |first, latents| {
+            let recon = self.sae.reconstruct(&latents, x.rows_view(first, first + latents.rows()));
+            let width = x.cols().max(1);
+            let block = x.rows_view(first, first + latents.rows()).data;
+            let pieces = block.par_chunks(PIECE_ROWS * width).zip(recon.data().par_chunks(PIECE_ROWS * width));
+            let parts: Vec<Sums> = pieces.map(|(x, recon)| Sums::of(x, recon, &self.centre)).collect();
+            parts.iter().for_each(|part| self.sums.add(part));
+            for (&j, v) in latents.indices().iter().zip(latents.values()) {
+                self.fires[j as usize] += 1;
+                self.mass[j as usize] += f64::from(v.abs());
+            }
+            self.nnz += latents.nnz();
+            visit(first, &latents);
+        });
+        self.rows += x.rows();
+    }
+
+    pub fn finish(self) -> Metrics {
+        let Evaluation { sums, mass, fires, .. } = &self;
+        let rows = self.rows as f64;
+        Metrics {
+            rows: self.rows,
+            fvu: sums.error / sums.scatter,
+            mse: sums.error / rows,
+            explained_variance_legacy: sums.explained / sums.off_centre,
+            l0: self.nnz as f64 / rows,
+            l1: mass.iter().sum::<f64>() / rows,
+            dead: fires.iter().filter(|&&n| n == 0).count(),
+            density: fires.iter().map(|&n| n as f64 / rows).collect(),
+            shrinkage: sums.recon_recon / sums.recon_x,
+            cossim: sums.cosine / rows,
+            l2_ratio: sums.lengths / rows,
+            psi: effective(mass) / self.sae.d_in().max(1) as f64,
+        }
+    }
+}
+
+/// `exp(H)`, with `H` the entropy of the shares of `mass`.
+fn effective(mass: &[f64]) -> f64 {
+    let total: f64 = mass.iter().sum();
+    let entropy: f64 = mass.iter().filter(|m| **m > 0.0).map(|m| -(m / total) * (m / total).ln()).sum();
+    entropy.exp()
 }
 
 fn column_means(x: &Mat) -> Vec<f64> {
@@ -82,10 +125,6 @@ fn column_means(x: &Mat) -> Vec<f64> {
     (0..x.rows()).for_each(|i| sums.iter_mut().zip(x.row(i)).for_each(|(s, &v)| *s += f64::from(v)));
     sums.iter_mut().for_each(|s| *s /= x.rows().max(1) as f64);
     sums
-}
-
-fn count_fires(latents: &Latents, fires: &mut [u64]) {
-    latents.indices().iter().for_each(|&j| fires[j as usize] += 1);
 }
 
 /// Sums over some rows. Scatter is merged by the rule of Chan, Golub and LeVeque (1979), so that one pass suffices and
@@ -284,9 +323,7 @@ pub fn effective_features(sae: &Sae, x: &Mat) -> f64 {
     sae.encode_blocks(x, |_, latents| {
         latents.indices().iter().zip(latents.values()).for_each(|(&j, v)| mass[j as usize] += f64::from(v.abs()));
     });
-    let total: f64 = mass.iter().sum();
-    let entropy: f64 = mass.iter().filter(|m| **m > 0.0).map(|m| -(m / total) * (m / total).ln()).sum();
-    entropy.exp() / sae.d_in().max(1) as f64
+    effective(&mass) / sae.d_in().max(1) as f64
 }
 
 /// |cos| between every row of `a` and every row of `b`; 0 where a row is zero or not finite.
