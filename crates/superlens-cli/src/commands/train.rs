@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 use superlens::sae::files::{FileError, write_saelens};
-use superlens::sae::train::{self, Step, Trainer};
+use superlens::sae::train::{self, InMemory, Source, Step, Trainer};
 use superlens::sae::{FitError, Sae, Size, find, metrics};
 use superlens_tensor::io::{Loaded, ReadOptions, read_matrix};
 use superlens_tensor::{Mat, Rng};
@@ -135,14 +135,15 @@ fn descend(
         FitError::NotFinite { .. } => Failure::Input(format!("{}: {error}", plan.activations)),
         other => Failure::input(other),
     };
+    let mut source = InMemory::new(x, recipe.batch, &rng);
     let mut trainer = match folder.last_state()? {
-        Some(state) => Trainer::resume(recipe, build()?, x, &rng, state),
-        None => Trainer::new(recipe, build()?, x, &rng),
+        Some(state) => Trainer::resume(recipe, build()?, &mut source, &rng, state),
+        None => Trainer::new(recipe, build()?, &mut source, &rng),
     }
     .map_err(failed)?;
     let (steps, every) = (plan.steps.unwrap_or(1), plan.checkpoint_every.unwrap_or(1));
     let look = (steps / LOOKS).max(1);
-    let rows = plan.batch.unwrap_or(1).min(x.rows()) as u64;
+    let rows = source.batch_rows() as u64;
     let (mut peak, mut timed, mut seconds) = (anonymous_mb(), 0u64, 0.0);
     let first = trainer.state().step;
     if first == 0 {
@@ -151,7 +152,8 @@ fn descend(
     let mut last: Option<Step> = None;
     while !trainer.done() {
         let start = Instant::now();
-        let told = trainer.step().map_err(failed)?;
+        let batch = source.batch(trainer.state().step).map_err(Failure::input)?;
+        let told = trainer.step(&batch).map_err(failed)?;
         if told.step >= first + UNTIMED {
             seconds += start.elapsed().as_secs_f64();
             timed += rows;
@@ -170,7 +172,7 @@ fn descend(
         }
         last = Some(told);
     }
-    let sae = trainer.finish();
+    let sae = trainer.finish(&mut source).map_err(failed)?;
     let measured = measure(&sae, x);
     let dead_after = plan.dead_after.unwrap_or(1);
     let silent = &trainer.state().silent;

@@ -1,5 +1,6 @@
 //! The Adam step over slices, in one pass, and clipping by the global norm.
 
+use super::pointwise::{axpy, dot};
 use rayon::prelude::*;
 
 /// Numbers per piece of parallel work.
@@ -39,6 +40,69 @@ pub fn adam_step(w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], c: Adam
         .for_each(|(((w, g), m), v)| adam_step_here(w, g, m, v, c));
 }
 
+/// [`adam_step`] on rows of `width` weights, each of which is then brought to length 1 while it is at hand; rows that are zero stay.
+///
+/// Panics as [`adam_step`] does, and where rows don't fill `w`.
+pub fn adam_step_unit_rows(w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], width: usize, c: AdamStep) {
+    assert!(
+        g.len() == w.len()
+            && m.len() == w.len()
+            && v.len() == w.len()
+            && w.len().is_multiple_of(width.max(1))
+            && c.t > 0,
+        "Adam over {} weights in rows of {width} with {} gradients and {} and {} moments, step {}",
+        w.len(),
+        g.len(),
+        m.len(),
+        v.len(),
+        c.t
+    );
+    let piece = (CHUNK / width.max(1)).max(1) * width.max(1);
+    let arch = pulp::Arch::new();
+    let pieces = w.par_chunks_mut(piece).zip(g.par_chunks(piece));
+    pieces.zip(m.par_chunks_mut(piece)).zip(v.par_chunks_mut(piece)).for_each(|(((w, g), m), v)| {
+        arch.dispatch(
+            #[inline(always)]
+            || {
+                adam_step_inline(w, g, m, v, c);
+                for row in w.chunks_exact_mut(width.max(1)) {
+                    let norm = dot(row, row).sqrt();
+                    if norm > 0.0 {
+                        row.iter_mut().for_each(|w| *w /= norm);
+                    }
+                }
+            },
+        );
+    });
+}
+
+/// Takes from each row of `g` its part along the same row of `w`, whose rows have length 1 or 0, and returns `Σ g²` of what is left. Rows
+/// are `width` long. Panics where rows don't fill both alike.
+pub fn project_rows(g: &mut [f32], w: &[f32], width: usize) -> f64 {
+    let width = width.max(1);
+    assert!(g.len() == w.len() && g.len().is_multiple_of(width), "{} and {} in rows of {width}", g.len(), w.len());
+    let piece = (CHUNK / width).max(1) * width;
+    let arch = pulp::Arch::new();
+    let sums: Vec<f64> = g
+        .par_chunks_mut(piece)
+        .zip(w.par_chunks(piece))
+        .map(|(g, w)| {
+            arch.dispatch(
+                #[inline(always)]
+                || {
+                    let rows = g.chunks_exact_mut(width).zip(w.chunks_exact(width));
+                    rows.map(|(g, w)| {
+                        axpy(-dot(g, w), w, g);
+                        f64::from(dot(g, g))
+                    })
+                    .sum::<f64>()
+                },
+            )
+        })
+        .collect();
+    sums.iter().sum()
+}
+
 /// [`adam_step`] on the calling thread alone, for models so small that handing out work would cost more.
 pub fn adam_step_here(w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], c: AdamStep) {
     pulp::Arch::new().dispatch(
@@ -62,10 +126,17 @@ fn adam_step_inline(w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], c: A
     }
 }
 
-/// `Σ x²` in `f64`, partial sums of fixed length added in order.
+/// `Σ x²`, pieces of fixed length in `f32` lanes, their sums in `f64` and in order.
 pub fn sum_of_squares(x: &[f32]) -> f64 {
-    let sums: Vec<f64> =
-        x.par_chunks(CHUNK).map(|c| c.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>()).collect();
+    const PIECE: usize = 1 << 10;
+    let arch = pulp::Arch::new();
+    let piece = |c: &[f32]| {
+        arch.dispatch(
+            #[inline(always)]
+            || c.chunks(PIECE).map(|c| f64::from(dot(c, c))).sum::<f64>(),
+        )
+    };
+    let sums: Vec<f64> = x.par_chunks(CHUNK).map(piece).collect();
     sums.iter().sum()
 }
 

@@ -136,8 +136,15 @@ struct ByColumn {
 
 /// `s · d`, shape `[s.rows, d.cols]`. Panics with both shapes when the inner dimensions differ.
 pub fn sparse_dense(s: &SparseRows, d: &Mat) -> Mat {
-    assert_eq!(s.cols(), d.rows(), "product of sparse [{}, {}] and {:?}", s.rows(), s.cols(), d.shape());
     let mut out = Mat::zeros(s.rows(), d.cols());
+    add_sparse_dense(s, d, &mut out);
+    out
+}
+
+/// Adds `s · d` to `out`, whose rows add their terms in the order of `s`.
+fn add_sparse_dense(s: &SparseRows, d: &Mat, out: &mut Mat) {
+    assert_eq!(s.cols(), d.rows(), "product of sparse [{}, {}] and {:?}", s.rows(), s.cols(), d.shape());
+    assert_eq!(out.shape(), (s.rows(), d.cols()), "the sum that a product is added to");
     let width = d.cols().max(1);
     let arch = pulp::Arch::new();
     out.data_mut().par_chunks_mut(PANEL_ROWS * width).enumerate().for_each(|(p, panel)| {
@@ -153,15 +160,21 @@ pub fn sparse_dense(s: &SparseRows, d: &Mat) -> Mat {
             },
         );
     });
-    out
 }
 
-/// `sᵀ · d`, shape `[s.cols, d.cols]`. Every output row adds its terms in ascending order of the row of `s`.
+/// Adds `sᵀ · d` to `out` `[s.cols, d.cols]`. Every row adds its terms in ascending order of the row of `s`.
 ///
-/// Panics with both shapes when the numbers of rows differ.
-pub fn sparse_t_dense(s: &SparseRows, d: &Mat) -> Mat {
+/// Panics with the shapes when they don't fit.
+pub fn add_sparse_t_dense(s: &SparseRows, d: &Mat, out: &mut Mat) {
     assert_eq!(s.rows(), d.rows(), "product of transposed sparse [{}, {}] and {:?}", s.rows(), s.cols(), d.shape());
-    sparse_dense(&s.transposed(), d)
+    add_sparse_dense(&s.transposed(), d, out);
+}
+
+/// `sᵀ · d`, shape `[s.cols, d.cols]`; see [`add_sparse_t_dense`].
+pub fn sparse_t_dense(s: &SparseRows, d: &Mat) -> Mat {
+    let mut out = Mat::zeros(s.cols(), d.cols());
+    add_sparse_t_dense(s, d, &mut out);
+    out
 }
 
 /// `dot(a.row(i), b.row(j))` for every stored entry `(i, j)` of `pattern`, in its order: `a · bᵀ` where it is

@@ -32,6 +32,10 @@ pub enum FitError {
     Setting { name: &'static str, value: usize, low: usize, high: usize },
     #[error("{name} = {value} makes no sense here; it must lie between {low} and {high}")]
     Real { name: &'static str, value: String, low: String, high: String },
+    #[error("{0}")]
+    Source(#[from] super::train::SourceError),
+    #[error("{arch} can't be trained on whitened activations: it goes by the angles of the raw ones")]
+    Whitened { arch: &'static str },
     #[error("the state belongs to a run with another architecture or other sizes")]
     OtherRun,
 }

@@ -4,7 +4,7 @@ use super::pursuit;
 use crate::geometry::recover::{Dictionary, Omp, Recovery, Sparse};
 use rayon::prelude::*;
 use superlens_tensor::Mat;
-use superlens_tensor::kernels::gemm::gemm;
+use superlens_tensor::kernels::gemm::{gemm, matmul};
 use superlens_tensor::kernels::topk::top_k_of_row;
 
 /// How a row becomes latents.
@@ -75,6 +75,13 @@ impl Encoder {
             }
             Encoder::PlainPursuit(settings) => Box::new(|block| pursuit::encode(settings, w_dec, block)),
         }
+    }
+
+    /// The encoder of rows `x` that does to them what this one does to `x · map`. Panics unless it is linear: what a pursuit picks depends
+    /// on angles, which `map` changes.
+    pub(super) fn after(self, map: &Mat) -> Encoder {
+        let Encoder::Linear { w_enc, b_enc, act } = self else { panic!("{self:?} after a map of its input") };
+        Encoder::Linear { w_enc: matmul(map, &w_enc), b_enc, act }
     }
 
     /// Panics with the shapes where they don't fit `d_in` and `d_sae`.

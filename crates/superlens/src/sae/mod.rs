@@ -21,7 +21,6 @@
 mod arch;
 mod assignment;
 mod baselines;
-mod batches;
 mod encoder;
 pub mod files;
 mod ica;

@@ -56,6 +56,14 @@ struct RowNorm {
 }
 
 impl InputNorm {
+    /// Does it to one row.
+    pub fn apply(self, row: &mut [f32]) {
+        if self != InputNorm::None {
+            let RowNorm { shift, divisor, .. } = self.of(row);
+            row.iter_mut().for_each(|x| *x = (*x - shift) / divisor);
+        }
+    }
+
     fn of(self, x: &[f32]) -> RowNorm {
         let n = x.len() as f64;
         let sum = |f: &dyn Fn(f64) -> f64| x.iter().map(|&v| f(f64::from(v))).sum::<f64>();
@@ -139,7 +147,7 @@ impl Sae {
         let encode = self.encoder.of_block(&self.w_dec);
         for (from, to) in blocks(x.rows(), self.d_sae().max(self.d_in())) {
             let mut block = Mat::from_vec(to - from, x.cols(), x.rows_view(from, to).data.to_vec());
-            block.data_mut().chunks_mut(x.cols().max(1)).for_each(|row| self.normalise(row));
+            block.data_mut().chunks_mut(x.cols().max(1)).for_each(|row| self.norm.apply(row));
             subtract(&mut block, &self.b_in);
             visit(from, latents(self.d_sae(), encode(&block)));
         }
@@ -163,7 +171,7 @@ impl Sae {
             return recon;
         }
         let mut input = Mat::from_vec(x.rows, x.cols, x.data.to_vec());
-        input.data_mut().chunks_mut(x.cols.max(1)).for_each(|row| self.normalise(row));
+        input.data_mut().chunks_mut(x.cols.max(1)).for_each(|row| self.norm.apply(row));
         if let Some(skip) = &self.skip {
             gemm(1.0, input.view(), skip.view(), 1.0, &mut recon);
         }
@@ -172,13 +180,6 @@ impl Sae {
             recon.iter_mut().for_each(|r| *r = *r * factor + shift);
         }
         recon
-    }
-
-    fn normalise(&self, row: &mut [f32]) {
-        if self.norm != InputNorm::None {
-            let RowNorm { shift, divisor, .. } = self.norm.of(row);
-            row.iter_mut().for_each(|x| *x = (*x - shift) / divisor);
-        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! Sparse autoencoders as an [`Arch`] like the others: the usual recipe on a matrix in memory.
 
 use super::Sae;
-use super::arch::{Arch, Entry, FitError, Size, Watch, report};
-use super::train::{OBJECTIVES, ObjectiveEntry, Options, Recipe, Trainer};
+use super::arch::{Arch, Entry, FitError, Size, Watch, check_input, report};
+use super::train::{InMemory, OBJECTIVES, ObjectiveEntry, Options, Recipe, Source, Trainer};
 use superlens_tensor::{Mat, Rng};
 
 /// Every objective with its usual settings.
@@ -40,13 +40,15 @@ impl Arch for Trained {
     }
 
     fn fit(&self, x: &Mat, rng: &Rng, watch: &mut Watch) -> Result<Sae, FitError> {
+        check_input(x)?;
         let rng = rng.fork(self.id());
-        let mut trainer = Trainer::new(self.recipe.clone(), (self.objective.build)(&self.options), x, &rng)?;
+        let mut source = InMemory::new(x, self.recipe.batch, &rng);
+        let mut trainer = Trainer::new(self.recipe.clone(), (self.objective.build)(&self.options), &mut source, &rng)?;
         report(watch, 0.0)?;
         while !trainer.done() {
-            let told = trainer.step()?;
+            let told = trainer.step(&source.batch(trainer.state().step)?)?;
             report(watch, (told.step + 1) as f64 / self.recipe.steps as f64)?;
         }
-        Ok(trainer.finish())
+        trainer.finish(&mut source)
     }
 }

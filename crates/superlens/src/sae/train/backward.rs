@@ -3,7 +3,7 @@
 use superlens_tensor::Mat;
 use superlens_tensor::kernels::gemm::{gemm, matmul};
 use superlens_tensor::kernels::pointwise::axpy;
-use superlens_tensor::kernels::sparse::{SparseRows, dots, sparse_dense, sparse_t_dense};
+use superlens_tensor::kernels::sparse::{SparseRows, add_sparse_t_dense, dots, sparse_dense};
 use superlens_tensor::train::Params;
 
 /// From one entry in so many on, products of dense matrices are quicker than sparse ones.
@@ -23,7 +23,7 @@ pub fn add_outer(f: &SparseRows, slope: &Mat, total: &mut Mat) {
     if is_dense(f) {
         gemm(1.0, f.to_dense().t(), slope.view(), 1.0, total);
     } else {
-        axpy(1.0, sparse_t_dense(f, slope).data(), total.data_mut());
+        add_sparse_t_dense(f, slope, total);
     }
 }
 

@@ -14,6 +14,15 @@ pub trait Objective: Send + Sync {
     /// The name on the command line and in files.
     fn id(&self) -> &'static str;
 
+    /// Called before each step with the share of the training that is done, 0 to 1, for what anneals. Default: nothing.
+    fn at(&mut self, _progress: f64) {}
+
+    /// Whether inference reads the input through the encoder's product alone. A pursuit, which goes by angles, does not: its input can't be
+    /// whitened.
+    fn linear(&self) -> bool {
+        true
+    }
+
     /// Refuses settings that make no sense for so many latents.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! [`State`]: everything that a run needs to go on, and its file.
 
+use super::patience::Waited;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use superlens_tensor::Mat;
@@ -8,7 +9,11 @@ use superlens_tensor::kernels::sparse::SparseRows;
 use superlens_tensor::train::Params;
 
 /// What the file says it is.
-const KIND: &str = "superlens training state 1";
+const KIND: &str = "superlens training state 2";
+
+/// The sets of parameters in the file.
+const SETS: [&str; 4] = ["params", "m", "v", AVERAGE];
+const AVERAGE: &str = "average";
 
 /// Parameters, the moments of Adam, and what is counted on the way. Which rows a step sees follows from the seed and the step alone.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +27,10 @@ pub struct State {
     pub silent: Vec<u64>,
     /// What an objective follows over the steps (the mean threshold of BatchTopK); negative until it has been seen.
     pub threshold: f64,
+    /// The running mean of the parameters, where one is followed.
+    pub average: Option<Params>,
+    /// What early stopping has seen, where it is wanted.
+    pub patience: Option<Waited>,
 }
 
 /// Why a state can't be read.
@@ -34,10 +43,11 @@ pub enum StateError {
 }
 
 impl State {
-    pub(super) fn new(params: Params) -> Self {
+    pub(super) fn new(params: Params, averages: bool) -> Self {
         let (m, v) = (params.zeros_like(), params.zeros_like());
         let silent = vec![0; params.get("b_enc").cols()];
-        State { step: 0, params, m, v, silent, threshold: -1.0 }
+        let average = averages.then(|| params.clone());
+        State { step: 0, params, m, v, silent, threshold: -1.0, average, patience: None }
     }
 
     /// Latents that have been silent for `after` samples and more, ascending.
@@ -60,8 +70,9 @@ impl State {
     pub fn write(&self, file: &Path, run: &str) -> Result<(), StateError> {
         let broken = |e: safetensors::SafeTensorError| StateError::Broken { file: file.into(), problem: e.to_string() };
         let silent: Vec<u8> = self.silent.iter().flat_map(|s| s.to_le_bytes()).collect();
-        let sets = [("params", &self.params), ("m", &self.m), ("v", &self.v)];
-        let named = sets.iter().flat_map(|(set, p)| p.blocks.iter().map(move |(n, m)| (format!("{set}.{n}"), m)));
+        let average = self.average.iter().map(|a| (AVERAGE, a));
+        let sets = [("params", &self.params), ("m", &self.m), ("v", &self.v)].into_iter().chain(average);
+        let named = sets.flat_map(|(set, p)| p.blocks.iter().map(move |(n, m)| (format!("{set}.{n}"), m)));
         let mut tensors = Vec::new();
         for (name, m) in named {
             let bytes: &[u8] = bytemuck::cast_slice(m.data());
@@ -70,7 +81,9 @@ impl State {
         }
         let view = safetensors::tensor::TensorView::new(safetensors::Dtype::U64, vec![self.silent.len()], &silent);
         tensors.push(("silent".to_string(), view.map_err(broken)?));
-        let facts = json!({"step": self.step, "threshold": self.threshold.to_bits()});
+        let waited =
+            self.patience.map(|p| json!([p.steps, p.sum.to_bits(), p.best.to_bits(), p.failed, u64::from(p.lost)]));
+        let facts = json!({"step": self.step, "threshold": self.threshold.to_bits(), "patience": waited});
         let metadata = [("kind", KIND.to_string()), ("state", facts.to_string()), ("run", run.to_string())];
         let metadata = metadata.into_iter().map(|(k, v)| (k.to_string(), v)).collect();
         let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(broken)?;
@@ -97,7 +110,7 @@ impl State {
         }
         let facts: serde_json::Value = serde_json::from_str(&said("state")).unwrap_or_default();
         let fact = |key: &str| facts[key].as_u64().ok_or_else(|| broken(format!("says no `{key}`")));
-        let mut sets = [Params::default(), Params::default(), Params::default()];
+        let mut sets = [const { Params { blocks: Vec::new() } }; SETS.len()];
         // In the order of the file's own parameters, which is the order that they were made in.
         let mut names: Vec<&str> = tensors.names().into_iter().collect();
         names.sort_by_key(|name| place(name));
@@ -113,20 +126,35 @@ impl State {
                 return Err(broken(format!("holds `{name}` of shape {:?}", view.shape())));
             };
             let numbers = view.data().as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect();
-            let set = ["params", "m", "v"].iter().position(|s| *s == set);
+            let set = SETS.iter().position(|s| *s == set);
             let set = set.ok_or_else(|| broken(format!("holds `{name}`")))?;
             sets[set].blocks.push((block.to_string(), Mat::from_vec(rows, cols, numbers)));
         }
-        let [params, m, v] = sets;
+        let [params, m, v, average] = sets;
+        let average = (!average.blocks.is_empty()).then_some(average);
         let silent: Vec<u64> = silent.ok_or_else(|| broken("holds no `silent`".into()))?;
         let alike = |p: &Params| {
             p.blocks.len() == params.blocks.len()
                 && p.blocks.iter().zip(&params.blocks).all(|(a, b)| a.0 == b.0 && a.1.shape() == b.1.shape())
         };
-        if !alike(&m) || !alike(&v) || params.blocks.iter().all(|(n, b)| n != "b_enc" || b.cols() != silent.len()) {
+        if !alike(&m)
+            || !alike(&v)
+            || !average.iter().all(alike)
+            || params.blocks.iter().all(|(n, b)| n != "b_enc" || b.cols() != silent.len())
+        {
             return Err(broken("parameters and moments don't fit each other".into()));
         }
-        Ok(State { step: fact("step")?, params, m, v, silent, threshold: f64::from_bits(fact("threshold")?) })
+        let threshold = f64::from_bits(fact("threshold")?);
+        let waited: Option<[u64; 5]> =
+            serde_json::from_value(facts["patience"].clone()).map_err(|e| broken(format!("`patience`: {e}")))?;
+        let patience = waited.map(|[steps, sum, best, failed, lost]| Waited {
+            steps,
+            sum: f64::from_bits(sum),
+            best: f64::from_bits(best),
+            failed,
+            lost: lost != 0,
+        });
+        Ok(State { step: fact("step")?, params, m, v, silent, threshold, average, patience })
     }
 }
 

@@ -22,6 +22,11 @@ impl Batches {
         Self { rows, size: size.min(rows), rng, epoch: 0, order }
     }
 
+    /// Rows in a batch.
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
     /// The rows of step `step` (from 0).
     pub(super) fn rows_of(&mut self, step: u64) -> Vec<usize> {
         let first = step * self.size as u64;
