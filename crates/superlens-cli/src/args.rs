@@ -90,7 +90,7 @@ pub struct Demo {
 
 /// Say why the neurons of an activation matrix are polysemantic
 ///
-/// INPUT is a .npy, .npz or .safetensors file with one sample a row and one neuron a column.
+/// INPUT is a .npy, .npz or .safetensors file with one sample a row and one neuron a column, or a store of activations.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -106,6 +106,9 @@ pub struct Diagnose {
     /// Read an array of more than two dimensions: all axes but the last become rows
     #[arg(long)]
     pub flatten: bool,
+    /// Which hook of a store to read, where it has several
+    #[arg(long, value_name = "NAME")]
+    pub hook: Option<String>,
     /// Whether the columns mean something by themselves
     #[arg(long, value_enum, default_value_t = BasisArg::Unknown, value_name = "KIND")]
     pub basis: BasisArg,

@@ -15,8 +15,8 @@ use superlens::sae::files::FORMATS;
 pub struct Train {
     /// A config.toml like those in run folders, for settings that no flag gives
     pub config: Option<PathBuf>,
-    /// The activation matrix: .npy, .npz or .safetensors
-    #[arg(long, value_name = "FILE", required_unless_present_any = ["config", "resume"])]
+    /// The activations: a .npy, .npz or .safetensors file, or a store
+    #[arg(long, value_name = "PATH", required_unless_present_any = ["config", "resume"])]
     pub activations: Option<PathBuf>,
     /// Which array of an .npz or .safetensors file to read
     #[arg(long, value_name = "NAME")]
@@ -24,6 +24,12 @@ pub struct Train {
     /// Read an array of more than two dimensions: all axes but the last become rows
     #[arg(long)]
     pub flatten: bool,
+    /// Which hook of a store to read, where it has several
+    #[arg(long, value_name = "NAME")]
+    pub hook: Option<String>,
+    /// Memory in which the rows of a store are shuffled [default: 256]
+    #[arg(long, value_name = "MB")]
+    pub buffer_mb: Option<usize>,
     /// The architecture [default: topk]
     #[arg(long, value_name = "NAME")]
     pub arch: Option<String>,
@@ -68,7 +74,7 @@ pub struct Train {
     pub out: Option<PathBuf>,
     /// Go on with the run in this folder
     #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "activations", "out", "arch", "d_sae", "k", "target_l0", "l1",
-        "widths", "batch", "lr", "steps", "tokens", "warmup", "dead_after", "checkpoint_every", "key", "flatten"])]
+        "widths", "batch", "lr", "steps", "tokens", "warmup", "dead_after", "checkpoint_every", "key", "flatten", "hook", "buffer_mb"])]
     pub resume: Option<PathBuf>,
 }
 
@@ -84,8 +90,8 @@ pub struct Eval {
     /// The dictionary: a folder in the layout of SAELens, or a run folder
     #[arg(long, value_name = "DIR")]
     pub sae: PathBuf,
-    /// The activation matrix: .npy, .npz or .safetensors
-    #[arg(long, value_name = "FILE")]
+    /// The activations: a .npy, .npz or .safetensors file, or a store
+    #[arg(long, value_name = "PATH")]
     pub activations: PathBuf,
     /// Which array of an .npz or .safetensors file to read
     #[arg(long, value_name = "NAME")]
@@ -93,6 +99,9 @@ pub struct Eval {
     /// Read an array of more than two dimensions: all axes but the last become rows
     #[arg(long)]
     pub flatten: bool,
+    /// Which hook of a store to read, where it has several
+    #[arg(long, value_name = "NAME")]
+    pub hook: Option<String>,
     /// True directions, one a row
     #[arg(long, value_name = "FILE")]
     pub truth: Option<PathBuf>,

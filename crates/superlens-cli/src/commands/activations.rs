@@ -25,13 +25,17 @@ impl Activations {
         if path.is_dir() {
             if options.key.is_some() || options.flatten {
                 let path = path.display();
-                return Err(Failure::Input(format!("{path}: is a folder: --key and --flatten go with files; choose with --hook")));
+                return Err(Failure::Input(format!(
+                    "{path}: is a folder: --key and --flatten go with files; choose with --hook"
+                )));
             }
             return Ok(Activations::Store(Rows::open(path, hook)?));
         }
         if let Some(hook) = hook {
             let path = path.display();
-            return Err(Failure::Input(format!("--hook {hook}: goes with a store, but {path} is no folder; choose with --key")));
+            return Err(Failure::Input(format!(
+                "--hook {hook}: goes with a store, but {path} is no folder; choose with --key"
+            )));
         }
         Ok(Activations::Matrix(Box::new(read_matrix(path, options).map_err(Failure::input)?)))
     }
@@ -53,6 +57,34 @@ impl Activations {
     }
 }
 
+impl Activations {
+    /// A matrix that is in memory whole, with two columns that vary at least: the one read, or rows of the store.
+    pub fn in_memory(self, what_for: &str, rng: &Rng) -> Result<Loaded, Failure> {
+        let rows = match self {
+            Activations::Matrix(loaded) => return Ok(*loaded),
+            Activations::Store(rows) => rows,
+        };
+        let mat = sample(&rows, what_for, rng)?;
+        let same = |j: &usize| (1..mat.rows()).all(|i| mat.row(i)[*j] == mat.row(0)[*j]);
+        let constant_columns: Vec<usize> = (0..mat.cols()).filter(same).collect();
+        if mat.cols() < constant_columns.len() + 2 {
+            let (hook, varying) = (&rows.name, mat.cols() - constant_columns.len());
+            return Err(Failure::Input(format!(
+                "hook `{hook}`: at least 2 columns (neurons) must vary, found {varying}"
+            )));
+        }
+        Ok(Loaded {
+            shape: vec![mat.rows(), mat.cols()],
+            bytes: rows.len() * rows.row_bytes() as u64,
+            dtype: rows.dtype.to_string(),
+            key: Some(rows.name),
+            sha256: rows.sha256,
+            mat,
+            constant_columns,
+        })
+    }
+}
+
 /// As many rows of a store as may be in memory at once, spread over all and in their order; says so where it is not all.
 pub fn sample(rows: &Rows, what_for: &str, rng: &Rng) -> Result<Mat, Failure> {
     let most = (MEMORY / (4 * rows.width())).max(2) as u64;
@@ -66,5 +98,8 @@ pub fn sample(rows: &Rows, what_for: &str, rng: &Rng) -> Result<Mat, Failure> {
 }
 
 pub fn not_finite(rows: &Rows) -> Failure {
-    Failure::Input(format!("hook `{}` of the store holds NaN or infinite values; superlens store verify tells if it was damaged", rows.name))
+    Failure::Input(format!(
+        "hook `{}` of the store holds NaN or infinite values; superlens store verify tells if it was damaged",
+        rows.name
+    ))
 }

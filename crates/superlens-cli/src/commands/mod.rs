@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod activations;
 pub mod convert;
 pub mod demo;
 pub mod diagnose;

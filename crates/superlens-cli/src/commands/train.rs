@@ -7,11 +7,13 @@ use std::time::Instant;
 
 use serde::Serialize;
 use superlens::sae::files::{FileError, write_saelens};
-use superlens::sae::train::{self, InMemory, Source, Step, Trainer};
+use superlens::sae::train::{self, InMemory, Source, Step, Stored, Trainer};
 use superlens::sae::{FitError, Sae, Size, find, metrics};
-use superlens_tensor::io::{Loaded, ReadOptions, read_matrix};
+use superlens_lm::store::{BUFFER_BYTES, Rows};
+use superlens_tensor::io::ReadOptions;
 use superlens_tensor::{Mat, Rng};
 
+use super::activations::{self, Activations};
 use super::train_folder::Folder;
 use super::train_plan::Plan;
 use crate::args::{Global, Train};
@@ -53,8 +55,8 @@ pub fn run(args: &Train, global: Global) -> Result<(), Failure> {
             let plan = Plan::new(args, global)?;
             let loaded = read(&plan)?;
             check_hash(&plan, &loaded)?;
-            let (rows, dims) = loaded.mat.shape();
-            let plan = Plan { sha256: Some(loaded.sha256.clone()), ..plan }.resolve(rows, dims)?;
+            let (rows, dims) = loaded.shape();
+            let plan = Plan { sha256: Some(loaded.sha256().to_string()), ..plan }.resolve(rows, dims)?;
             check_arch(&plan)?;
             let out = args.out.as_deref().unwrap_or(Path::new("."));
             let folder = Folder::create(out, &plan)?;
@@ -63,8 +65,8 @@ pub fn run(args: &Train, global: Global) -> Result<(), Failure> {
     };
     let rng = Rng::new(plan.seed).fork("train");
     let (sae, report) = match train::find(&plan.arch) {
-        Some(_) => descend(&plan, &loaded.mat, &mut folder, &rng, &progress)?,
-        None => fit(&plan, &loaded.mat, &rng, &progress)?,
+        Some(_) => descend(&plan, &loaded, &mut folder, &rng, &progress)?,
+        None => fit(&plan, &loaded, &rng, &progress)?,
     };
     write(&folder, &plan, &sae, &report)?;
     drop(progress);
@@ -73,7 +75,8 @@ pub fn run(args: &Train, global: Global) -> Result<(), Failure> {
         serde_json::to_writer_pretty(&mut out, &report).map_err(io::Error::from)?;
         writeln!(out)?;
     } else {
-        writeln!(out, "{}: {} latents on {} rows of {}", plan.arch, sae.d_sae(), loaded.mat.rows(), loaded.mat.cols())?;
+        let (rows, dims) = loaded.shape();
+        writeln!(out, "{}: {} latents on {rows} rows of {dims}", plan.arch, sae.d_sae())?;
         writeln!(
             out,
             "FVU {:.4} · L0 {:.1} · {:.1} % of the latents dead",
@@ -91,16 +94,17 @@ pub fn run(args: &Train, global: Global) -> Result<(), Failure> {
     Ok(out.flush()?)
 }
 
-fn read(plan: &Plan) -> Result<Loaded, Failure> {
+fn read(plan: &Plan) -> Result<Activations, Failure> {
     let options = ReadOptions { key: plan.key.clone(), flatten: plan.flatten };
-    read_matrix(Path::new(&plan.activations), &options).map_err(Failure::input)
+    Activations::open(Path::new(&plan.activations), &options, plan.hook.as_deref())
 }
 
-fn check_hash(plan: &Plan, loaded: &Loaded) -> Result<(), Failure> {
+fn check_hash(plan: &Plan, loaded: &Activations) -> Result<(), Failure> {
     match &plan.sha256 {
-        Some(expected) if *expected != loaded.sha256 => Err(Failure::Input(format!(
+        Some(expected) if *expected != loaded.sha256() => Err(Failure::Input(format!(
             "{}: sha256: expected {expected}, found {}; these are not the activations that the run began with",
-            plan.activations, loaded.sha256
+            plan.activations,
+            loaded.sha256()
         ))),
         _ => Ok(()),
     }
@@ -121,7 +125,7 @@ fn check_arch(plan: &Plan) -> Result<(), Failure> {
 /// Trains, from the last checkpoint if there is one.
 fn descend(
     plan: &Plan,
-    x: &Mat,
+    loaded: &Activations,
     folder: &mut Folder,
     rng: &Rng,
     progress: &Progress,
@@ -135,10 +139,11 @@ fn descend(
         FitError::NotFinite { .. } => Failure::Input(format!("{}: {error}", plan.activations)),
         other => Failure::input(other),
     };
-    let mut source = InMemory::new(x, recipe.batch, &rng);
+    let mut source = source(plan, loaded, &rng)?;
+    let source = source.as_mut();
     let mut trainer = match folder.last_state()? {
-        Some(state) => Trainer::resume(recipe, build()?, &mut source, &rng, state),
-        None => Trainer::new(recipe, build()?, &mut source, &rng),
+        Some(state) => Trainer::resume(recipe, build()?, source, &rng, state),
+        None => Trainer::new(recipe, build()?, source, &rng),
     }
     .map_err(failed)?;
     let (steps, every) = (plan.steps.unwrap_or(1), plan.checkpoint_every.unwrap_or(1));
@@ -172,8 +177,8 @@ fn descend(
         }
         last = Some(told);
     }
-    let sae = trainer.finish(&mut source).map_err(failed)?;
-    let measured = measure(&sae, x);
+    let sae = trainer.finish(source).map_err(failed)?;
+    let measured = measure(&sae, loaded);
     let dead_after = plan.dead_after.unwrap_or(1);
     let silent = &trainer.state().silent;
     let dead = silent.iter().filter(|s| **s >= dead_after).count() as f64 / silent.len() as f64;
@@ -192,7 +197,15 @@ fn descend(
 }
 
 /// What is found in one go.
-fn fit(plan: &Plan, x: &Mat, rng: &Rng, progress: &Progress) -> Result<(Sae, Report), Failure> {
+fn fit(plan: &Plan, loaded: &Activations, rng: &Rng, progress: &Progress) -> Result<(Sae, Report), Failure> {
+    let some;
+    let x = match loaded {
+        Activations::Matrix(loaded) => &loaded.mat,
+        Activations::Store(rows) => {
+            some = activations::sample(rows, &plan.arch, rng)?;
+            &some
+        }
+    };
     let entry = find(&plan.arch).ok_or_else(|| Failure::Input(plan.arch.clone()))?;
     let size = Size { d_sae: plan.d_sae.unwrap_or(x.cols()), k: plan.options().k };
     let start = Instant::now();
@@ -202,7 +215,7 @@ fn fit(plan: &Plan, x: &Mat, rng: &Rng, progress: &Progress) -> Result<(Sae, Rep
     };
     let sae = (entry.build)(size).fit(x, rng, &mut watch).map_err(Failure::input)?;
     let seconds = start.elapsed().as_secs_f64();
-    let measured = measure(&sae, x);
+    let measured = measure(&sae, loaded);
     let report = Report {
         arch: plan.arch.clone(),
         steps: 1,
@@ -217,10 +230,34 @@ fn fit(plan: &Plan, x: &Mat, rng: &Rng, progress: &Progress) -> Result<(Sae, Rep
     Ok((sae, report))
 }
 
-fn measure(sae: &Sae, x: &Mat) -> metrics::Metrics {
-    let step = x.rows().div_ceil(MEASURED).max(1);
-    let rows: Vec<usize> = (0..x.rows()).step_by(step).collect();
-    metrics::evaluate(sae, &x.select_rows(&rows))
+/// On rows that are spread over all.
+fn measure(sae: &Sae, loaded: &Activations) -> metrics::Metrics {
+    let some = match loaded {
+        Activations::Matrix(loaded) => {
+            let step = loaded.mat.rows().div_ceil(MEASURED).max(1);
+            let rows: Vec<usize> = (0..loaded.mat.rows()).step_by(step).collect();
+            loaded.mat.select_rows(&rows)
+        }
+        Activations::Store(rows) => {
+            let chosen: Vec<u64> = rows.sample(MEASURED as u64, 1, &Rng::new(0)).into_iter().flatten().collect();
+            rows.select(&chosen)
+        }
+    };
+    metrics::evaluate(sae, &some)
+}
+
+/// Where the rows of a step come from.
+fn source<'a>(plan: &Plan, loaded: &'a Activations, rng: &Rng) -> Result<Box<dyn Source + 'a>, Failure> {
+    let batch = plan.batch.unwrap_or(1);
+    Ok(match loaded {
+        Activations::Matrix(loaded) => Box::new(InMemory::new(&loaded.mat, batch, rng)),
+        Activations::Store(rows) => {
+            let buffer = plan.buffer_mb.map_or(BUFFER_BYTES, |mb| mb.saturating_mul(1 << 20));
+            // Opened once more: a source keeps its own.
+            let rows = Rows::open(Path::new(&plan.activations), Some(&rows.name))?;
+            Box::new(Stored::new(rows, batch, buffer, rng))
+        }
+    })
 }
 
 fn write(folder: &Folder, plan: &Plan, sae: &Sae, report: &Report) -> Result<(), Failure> {

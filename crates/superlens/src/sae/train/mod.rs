@@ -19,6 +19,7 @@ mod recipe;
 mod resample;
 mod source;
 mod state;
+mod stored;
 
 pub use input::{InputMap, Normalise};
 pub use objective::{Objective, Terms};
@@ -27,6 +28,7 @@ pub use patience::Patience;
 pub use recipe::Recipe;
 pub use source::{Batch, InMemory, Source, SourceError};
 pub use state::{State, StateError};
+pub use stored::Stored;
 
 use super::arch::FitError;
 use crate::geometry::recover::unit_rows;
