@@ -7,6 +7,7 @@ use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
+use arrow_ipc::MessageHeader;
 use arrow_ipc::reader::StreamDecoder;
 use superlens_tensor::Mat;
 
@@ -166,11 +167,36 @@ impl Messages {
         let bad = |what: String| source(&self.path, format!("is no Arrow that is read: {what}"));
         let message = arrow_ipc::root_as_message(&bytes[at..]).map_err(|e| bad(e.to_string()))?;
         let body = u64::try_from(message.bodyLength()).map_err(|e| bad(e.to_string()))?;
+        check(&message, body).map_err(bad)?;
         self.take(body, &mut bytes)?;
         let mut buffer = bytes.into();
         let batch = self.decoder.decode(&mut buffer);
         batch.map(Some).map_err(|e| source(&self.path, format!("is no Arrow that is read: {e}")))
     }
+}
+
+/// Whether what a message says of its body, of `body` bytes, can be. The decoder believes it.
+fn check(message: &arrow_ipc::Message, body: u64) -> Result<(), String> {
+    if message.header_type() == MessageHeader::Schema {
+        return Ok(());
+    }
+    let Some(batch) = message.header_as_record_batch() else {
+        return Err("only schemas and record batches are read, no dictionaries or tensors".into());
+    };
+    let within =
+        |from: i64, len: i64| from >= 0 && len >= 0 && from.checked_add(len).is_some_and(|end| end as u64 <= body);
+    if !batch.buffers().iter().flatten().all(|buffer| within(buffer.offset(), buffer.length())) {
+        return Err("a buffer lies outside its message".into());
+    }
+    // A bit an entry is the least that is stored.
+    let entries = |n: i64, nulls: i64| n >= 0 && nulls >= 0 && nulls <= n && n as u64 <= body.saturating_mul(8);
+    if !batch.nodes().iter().flatten().all(|node| entries(node.length(), node.null_count())) {
+        return Err("an array of more entries than its message has bits".into());
+    }
+    if !entries(batch.length(), 0) {
+        return Err("more rows than the message has bits".into());
+    }
+    Ok(())
 }
 
 impl Iterator for Messages {
