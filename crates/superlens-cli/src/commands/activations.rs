@@ -22,7 +22,9 @@ pub enum Activations {
 impl Activations {
     /// A folder is a store, of which `hook` says which part; anything else is a file, of which `options` do.
     pub fn open(path: &Path, options: &ReadOptions, hook: Option<&str>) -> Result<Activations, Failure> {
-        if path.is_dir() {
+        let named_like_a_file =
+            path.extension().is_some_and(|e| ["npy", "npz", "safetensors"].iter().any(|own| e == *own));
+        if path.is_dir() && !named_like_a_file {
             if options.key.is_some() || options.flatten {
                 let path = path.display();
                 return Err(Failure::Input(format!(

@@ -11,7 +11,7 @@ use superlens::sae::train::{self, InMemory, Source, Step, Stored, Trainer};
 use superlens::sae::{FitError, Sae, Size, find, metrics};
 use superlens_lm::store::{BUFFER_BYTES, Rows};
 use superlens_tensor::io::ReadOptions;
-use superlens_tensor::{Mat, Rng};
+use superlens_tensor::Rng;
 
 use super::activations::{self, Activations};
 use super::train_folder::Folder;
