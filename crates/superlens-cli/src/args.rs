@@ -3,6 +3,7 @@
 mod geometry;
 mod recover;
 mod sae;
+mod store;
 mod tuning;
 
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use superlens::toy::lab::TOYS;
 pub use geometry::{Coherence, Geometry, GeometryCommand, Pack, Readout, Room, Table};
 pub use recover::{Recover, RecoverPhase, RecoverRows, RecoverWhat};
 pub use sae::{Convert, Eval, Synth, Train};
+pub use store::{Store, StoreCommand};
 pub use tuning::Tuning;
 
 /// Why are the neurons of a layer polysemantic?
@@ -71,6 +73,7 @@ pub enum Command {
     Synth(Synth),
     Geometry(Geometry),
     Convert(Convert),
+    Store(Store),
 }
 
 /// Train small models whose truth is known, and diagnose each as if it were not
@@ -90,7 +93,7 @@ pub struct Demo {
 
 /// Say why the neurons of an activation matrix are polysemantic
 ///
-/// INPUT is a .npy, .npz or .safetensors file with one sample a row and one neuron a column.
+/// INPUT is a .npy, .npz or .safetensors file with one sample a row and one neuron a column, or a store of activations.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -106,6 +109,9 @@ pub struct Diagnose {
     /// Read an array of more than two dimensions: all axes but the last become rows
     #[arg(long)]
     pub flatten: bool,
+    /// Which hook of a store to read, where it has several
+    #[arg(long, value_name = "NAME")]
+    pub hook: Option<String>,
     /// Whether the columns mean something by themselves
     #[arg(long, value_enum, default_value_t = BasisArg::Unknown, value_name = "KIND")]
     pub basis: BasisArg,

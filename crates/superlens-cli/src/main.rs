@@ -54,6 +54,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Run(run) => commands::run::run(run, cli.global),
         Command::Geometry(geometry) => commands::geometry::run(geometry, cli.global),
         Command::Convert(convert) => commands::convert::run(convert, cli.global),
+        Command::Store(store) => commands::store::run(store, cli.global),
     })
 }
 

@@ -6,7 +6,7 @@ use super::Breach;
 use super::source::{Token, Tree};
 
 /// The crates, lowest first. `xtask` stands outside.
-const CHAIN: &[&str] = &["superlens-tensor", "superlens", "superlens-cli"];
+const CHAIN: &[&str] = &["superlens-tensor", "superlens-lm", "superlens", "superlens-cli"];
 
 /// The modules of `superlens`, lowest layer first. Modules of one layer do not use one another.
 const LAYERS: &[&[&str]] = &[&["verdict", "geometry"], &["sae", "toy"], &["diagnose"], &["report"]];

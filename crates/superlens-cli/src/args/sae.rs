@@ -18,8 +18,8 @@ use super::tuning::Tuning;
 pub struct Train {
     /// A config.toml like those in run folders, for settings that no flag gives
     pub config: Option<PathBuf>,
-    /// The activation matrix: .npy, .npz or .safetensors
-    #[arg(long, value_name = "FILE", required_unless_present_any = ["config", "resume", "synthetic"])]
+    /// The activations: a .npy, .npz or .safetensors file, or a store
+    #[arg(long, value_name = "PATH", required_unless_present_any = ["config", "resume", "synthetic"])]
     pub activations: Option<PathBuf>,
     /// Train on fresh rows of a synthetic model instead; "superlens synth list" shows them
     #[arg(long, value_name = "NAME", conflicts_with_all = ["activations", "key", "flatten"])]
@@ -30,6 +30,12 @@ pub struct Train {
     /// Read an array of more than two dimensions: all axes but the last become rows
     #[arg(long)]
     pub flatten: bool,
+    /// Which hook of a store to read, where it has several
+    #[arg(long, value_name = "NAME")]
+    pub hook: Option<String>,
+    /// Memory in which the rows of a store are shuffled [default: 256]
+    #[arg(long, value_name = "MB")]
+    pub buffer_mb: Option<usize>,
     /// What transcoder and skip_transcoder are to rebuild, a row for each of the activations: .npy, .npz or .safetensors
     #[arg(long, value_name = "FILE")]
     pub targets: Option<PathBuf>,
@@ -84,7 +90,7 @@ pub struct Train {
     /// Go on with the run in this folder
     #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "activations", "synthetic", "out", "arch", "d_sae", "k", "target_l0",
         "l1", "widths", "layers", "batch", "lr", "steps", "tokens", "warmup", "dead_after", "checkpoint_every", "key", "flatten",
-        "targets", "Tuning"], help_heading = None::<&str>)]
+        "hook", "buffer_mb", "targets", "Tuning"], help_heading = None::<&str>)]
     pub resume: Option<PathBuf>,
 }
 
@@ -102,8 +108,8 @@ pub struct Eval {
     /// The dictionary: a folder in the layout of SAELens, or a run folder
     #[arg(long, value_name = "DIR")]
     pub sae: PathBuf,
-    /// The activation matrix: .npy, .npz or .safetensors
-    #[arg(long, value_name = "FILE", required_unless_present = "synthetic")]
+    /// The activations: a .npy, .npz or .safetensors file, or a store
+    #[arg(long, value_name = "PATH", required_unless_present = "synthetic")]
     pub activations: Option<PathBuf>,
     /// Which array of an .npz or .safetensors file to read
     #[arg(long, value_name = "NAME")]
@@ -111,6 +117,9 @@ pub struct Eval {
     /// Read an array of more than two dimensions: all axes but the last become rows
     #[arg(long)]
     pub flatten: bool,
+    /// Which hook of a store to read, where it has several
+    #[arg(long, value_name = "NAME")]
+    pub hook: Option<String>,
     /// What a transcoder is to rebuild, a row for each of the activations: .npy, .npz or .safetensors
     #[arg(long, value_name = "FILE")]
     pub targets: Option<PathBuf>,

@@ -8,8 +8,10 @@ use std::time::Instant;
 use serde::Serialize;
 use superlens::diagnose::{self, Diagnosis, Options};
 use superlens::report::{self, InputFile, RunFolder, Source};
-use superlens_tensor::io::{Loaded, ReadOptions, read_matrix};
+use superlens_tensor::Rng;
+use superlens_tensor::io::{Loaded, ReadOptions};
 
+use super::activations::Activations;
 use super::{settings, summary};
 use crate::args::{Diagnose, Global};
 use crate::failure::Failure;
@@ -29,7 +31,8 @@ pub fn run(args: &Diagnose, global: Global) -> Result<(), Failure> {
     let progress = Progress::new(global.quiet);
     progress.at(0.0, "reading");
     let options = ReadOptions { key: args.key.clone(), flatten: args.flatten };
-    let loaded = read_matrix(&args.input, &options).map_err(Failure::input)?;
+    let input = Activations::open(&args.input, &options, args.hook.as_deref())?;
+    let loaded = input.in_memory("diagnose", &Rng::new(global.seed))?;
     // Before the work, not after it: a destination that can't be used is told at once.
     let run = args.out.as_deref().map(|out| create_run(out, args, global, &loaded)).transpose()?;
 

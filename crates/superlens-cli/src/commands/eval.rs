@@ -5,9 +5,11 @@ use std::path::Path;
 
 use superlens::sae::synthetic::{Stream, Synthetic};
 use superlens::sae::{Encoder, Latents, Sae, files, metrics};
+use superlens_lm::store;
 use superlens_tensor::Mat;
 use superlens_tensor::io::{ReadOptions, is_csr, read_csr, read_directions, read_matrix};
 
+use super::activations::{Activations, not_finite};
 use super::synth::{AT_ONCE, named};
 use crate::args::{Eval, Global};
 use crate::failure::Failure;
@@ -26,7 +28,13 @@ pub fn run(args: &Eval, global: Global) -> Result<(), Failure> {
     let truth = rows.truth();
     let mut detector =
         truth.filter(|_| rows.knows_activations()).map(|truth| metrics::Detector::new(truth, &sae.w_dec));
-    let mut evaluation = metrics::Evaluation::new(&sae, rows.mean());
+    let mean = rows.mean();
+    if let Measured::Store { rows, .. } = &rows
+        && !mean.iter().all(|m| m.is_finite())
+    {
+        return Err(not_finite(rows));
+    }
+    let mut evaluation = metrics::Evaluation::new(&sae, mean);
     let mut true_active = 0;
     rows.each(|share, Piece { x, y, on }| {
         progress.at(0.2 + 0.6 * share, "measuring");
@@ -124,6 +132,7 @@ type Metadata = serde_json::Map<String, serde_json::Value>;
 /// What is measured on.
 enum Measured {
     Files { x: Mat, y: Option<Mat>, truth: Option<Mat>, on: Option<Latents> },
+    Store { rows: store::Rows, truth: Option<Mat> },
     Model { model: Box<Synthetic>, seed: u64, rows: u64 },
 }
 
@@ -141,8 +150,12 @@ impl Measured {
             return Err(Failure::Input("--activations: expected a file, found nothing".into()));
         };
         let options = ReadOptions { key: args.key.clone(), flatten: args.flatten };
-        let x = read_matrix(file, &options).map_err(Failure::input)?.mat;
-        check_width("--activations", file, x.cols(), sae.d_in())?;
+        let opened = Activations::open(file, &options, args.hook.as_deref())?;
+        check_width("--activations", file, opened.shape().1, sae.d_in())?;
+        let x = match opened {
+            Activations::Matrix(loaded) => loaded.mat,
+            Activations::Store(rows) => return Measured::store(rows, args, sae, metadata),
+        };
         let y = targets(args, sae, metadata, x.rows())?;
         let Some(file) = &args.truth else { return Ok(Measured::Files { x, y, truth: None, on: None }) };
         let truth = read(file)?;
@@ -163,15 +176,30 @@ impl Measured {
         Ok(Measured::Files { x, y, truth: Some(truth), on })
     }
 
+    fn store(rows: store::Rows, args: &Eval, sae: &Sae, metadata: &Metadata) -> Result<Measured, Failure> {
+        for (flag, file) in [("--targets", &args.targets), ("--truth-acts", &args.truth_acts)] {
+            if let Some(file) = file {
+                let file = file.display();
+                return Err(Failure::Input(format!("{flag} {file}: goes with a matrix, but --activations is a store")));
+            }
+        }
+        // Refuses a transcoder, for which there is nothing to rebuild.
+        targets(args, sae, metadata, 0)?;
+        let Some(file) = &args.truth else { return Ok(Measured::Store { rows, truth: None }) };
+        let truth = read(file)?;
+        check_width("--truth", file, truth.cols(), sae.d_out())?;
+        Ok(Measured::Store { rows, truth: Some(truth) })
+    }
+
     fn truth(&self) -> Option<&Mat> {
         match self {
-            Measured::Files { truth, .. } => truth.as_ref(),
+            Measured::Files { truth, .. } | Measured::Store { truth, .. } => truth.as_ref(),
             Measured::Model { model, .. } => Some(&model.directions),
         }
     }
 
     fn knows_activations(&self) -> bool {
-        !matches!(self, Measured::Files { on: None, .. })
+        !matches!(self, Measured::Files { on: None, .. } | Measured::Store { .. })
     }
 
     /// The mean of all rows that are to be rebuilt, for which a model draws them once more.
@@ -190,6 +218,12 @@ impl Measured {
     fn each(&self, mut visit: impl FnMut(f64, Piece)) {
         match self {
             Measured::Files { x, y, on, .. } => visit(0.0, Piece { x, y: y.as_ref().unwrap_or(x), on: on.as_ref() }),
+            Measured::Store { rows, .. } => {
+                for first in (0..rows.len()).step_by(AT_ONCE as usize) {
+                    let x = rows.range(first..rows.len().min(first + AT_ONCE));
+                    visit(first as f64 / rows.len() as f64, Piece { x: &x, y: &x, on: None });
+                }
+            }
             Measured::Model { model, seed, rows } => {
                 for first in (0..*rows).step_by(AT_ONCE as usize) {
                     let on = model.activations(*seed, Stream::HeldOut, first..(first + AT_ONCE).min(*rows));

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod activations;
 pub mod convert;
 pub mod demo;
 pub mod diagnose;
@@ -10,6 +11,7 @@ pub mod recover;
 mod recover_phase;
 mod recover_table;
 pub mod run;
+pub mod store;
 mod summary;
 pub mod synth;
 mod table;

@@ -11,6 +11,7 @@ use superlens::sae::train::{self, Step, Trainer};
 use superlens::sae::{FitError, Sae, Size, find, metrics};
 use superlens_tensor::{Mat, Rng};
 
+use super::activations::sample;
 use super::train_folder::Folder;
 use super::train_plan::Plan;
 use super::train_rows::{Rows, spread};
@@ -64,6 +65,7 @@ pub fn run(args: &Train, global: Global) -> Result<(), Failure> {
     let (sae, report) = match (train::find(&plan.arch), &rows) {
         (Some(_), _) => descend(&plan, &rows, &mut folder, &rng, &progress)?,
         (None, Rows::Matrix { x, .. }) => fit(&plan, &x.mat, &rng, &progress)?,
+        (None, Rows::Store(rows)) => fit(&plan, &sample(rows, &plan.arch, &rng)?, &rng, &progress)?,
         (None, Rows::Model(_)) => {
             return Err(Failure::Input(format!(
                 "--synthetic: expected an architecture that is trained step by step, found `{}`; write rows with superlens synth",
@@ -144,7 +146,7 @@ fn descend(
         FitError::NotFinite { .. } => Failure::Input(format!("{}: {error}", rows.name(plan))),
         other => Failure::input(other),
     };
-    let mut source = rows.source(plan.seed, recipe.batch, &rng);
+    let mut source = rows.source(plan, &rng)?;
     let mut trainer = match folder.last_state()? {
         Some(state) => Trainer::resume(recipe, build()?, source.as_mut(), &rng, state),
         None => Trainer::new(recipe, build()?, source.as_mut(), &rng),

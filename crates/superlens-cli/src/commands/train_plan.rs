@@ -22,6 +22,12 @@ pub struct Plan {
     pub key: Option<String>,
     #[serde(default)]
     pub flatten: bool,
+    /// Of a store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hook: Option<String>,
+    /// What a store is shuffled in; another size is another order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub buffer_mb: Option<usize>,
     /// Of the activations; read from them where a config file does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
@@ -81,6 +87,8 @@ impl Plan {
                 synthetic: None,
                 key: None,
                 flatten: false,
+                hook: None,
+                buffer_mb: None,
                 sha256: None,
                 targets: None,
                 targets_sha256: None,
@@ -124,6 +132,8 @@ impl Plan {
         }
         over(&mut plan.key, &args.key);
         plan.flatten |= args.flatten;
+        over(&mut plan.hook, &args.hook);
+        over(&mut plan.buffer_mb, &args.buffer_mb);
         over(&mut plan.d_sae, &args.d_sae);
         over(&mut plan.k, &args.k);
         over(&mut plan.target_l0, &args.target_l0);
@@ -176,6 +186,9 @@ impl Plan {
             (None, Some(tokens)) => tokens.div_ceil(at_once),
             (None, None) => (rows as u64).div_ceil(at_once).max(STEPS),
         };
+        if self.buffer_mb == Some(0) {
+            return Err(Failure::Input("--buffer-mb: expected 1 at least, found 0".into()));
+        }
         if steps == 0 {
             return Err(Failure::Input("--steps: expected 1 at least, found 0".into()));
         }

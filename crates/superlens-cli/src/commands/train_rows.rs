@@ -1,12 +1,14 @@
-//! Where a training's rows come from: a file, or a synthetic model.
+//! Where a training's rows come from: a file, a store, or a synthetic model.
 
 use std::path::Path;
 
 use superlens::sae::synthetic::{Fresh, Stream, Synthetic};
-use superlens::sae::train::{InMemory, Source};
+use superlens::sae::train::{InMemory, Source, Stored};
+use superlens_lm::store::{self, BUFFER_BYTES};
 use superlens_tensor::io::{Loaded, ReadOptions, read_matrix};
 use superlens_tensor::{Mat, Rng};
 
+use super::activations::Activations;
 use super::synth::named;
 use super::train_plan::Plan;
 use crate::failure::Failure;
@@ -18,6 +20,7 @@ pub enum Rows {
         x: Box<Loaded>,
         y: Option<Box<Loaded>>,
     },
+    Store(store::Rows),
     Model(Box<Synthetic>),
 }
 
@@ -32,8 +35,16 @@ impl Rows {
             return Ok(Rows::Model(Box::new(Synthetic::new(preset, &mut watch))));
         }
         let options = ReadOptions { key: plan.key.clone(), flatten: plan.flatten };
-        let x = Box::new(read_matrix(Path::new(&plan.activations), &options).map_err(Failure::input)?);
-        check_hash(&plan.activations, &plan.sha256, &x.sha256)?;
+        let opened = Activations::open(Path::new(&plan.activations), &options, plan.hook.as_deref())?;
+        check_hash(&plan.activations, &plan.sha256, opened.sha256())?;
+        let x = match (opened, &plan.targets) {
+            (Activations::Matrix(x), _) => x,
+            (Activations::Store(rows), None) => return Ok(Rows::Store(rows)),
+            (Activations::Store(_), Some(file)) => {
+                let from = &plan.activations;
+                return Err(Failure::Input(format!("--targets {file}: goes with a matrix, but {from} is a store")));
+            }
+        };
         let Some(file) = &plan.targets else { return Ok(Rows::Matrix { x, y: None }) };
         let options = ReadOptions { key: None, flatten: plan.flatten };
         let y = Box::new(read_matrix(Path::new(file), &options).map_err(Failure::input)?);
@@ -51,13 +62,15 @@ impl Rows {
     pub fn shape(&self) -> (usize, usize) {
         match self {
             Rows::Matrix { x, .. } => x.mat.shape(),
+            Rows::Store(rows) => (usize::try_from(rows.len()).unwrap_or(usize::MAX), rows.width()),
             Rows::Model(model) => (PASS, model.preset.dims),
         }
     }
 
-    /// Batches of `batch` rows.
-    pub fn source(&self, seed: u64, batch: usize, rng: &Rng) -> Box<dyn Source + '_> {
-        match self {
+    /// Batches as the plan wants them.
+    pub fn source(&self, plan: &Plan, rng: &Rng) -> Result<Box<dyn Source + '_>, Failure> {
+        let (seed, batch) = (plan.seed, plan.batch.unwrap_or(1));
+        Ok(match self {
             Rows::Matrix { x, y } => {
                 let source = InMemory::new(&x.mat, batch, rng);
                 Box::new(match y {
@@ -65,21 +78,28 @@ impl Rows {
                     None => source,
                 })
             }
+            Rows::Store(rows) => {
+                let buffer = plan.buffer_mb.map_or(BUFFER_BYTES, |mb| mb.saturating_mul(1 << 20));
+                // Opened once more: a source keeps its own.
+                let rows = store::Rows::open(Path::new(&plan.activations), Some(&rows.name))?;
+                Box::new(Stored::new(rows, batch, buffer, rng))
+            }
             Rows::Model(model) => Box::new(Fresh { model, seed, batch }),
-        }
+        })
     }
 
     /// Of what is read, and of what is to be rebuilt.
     pub fn sha256(&self) -> (Option<String>, Option<String>) {
         match self {
             Rows::Matrix { x, y } => (Some(x.sha256.clone()), y.as_ref().map(|y| y.sha256.clone())),
+            Rows::Store(rows) => (Some(rows.sha256.clone()), None),
             Rows::Model(_) => (None, None),
         }
     }
 
     pub fn name<'a>(&'a self, plan: &'a Plan) -> &'a str {
         match self {
-            Rows::Matrix { .. } => &plan.activations,
+            Rows::Matrix { .. } | Rows::Store(_) => &plan.activations,
             Rows::Model(model) => model.preset.id,
         }
     }
@@ -87,14 +107,19 @@ impl Rows {
     pub fn describe(&self) -> String {
         match self {
             Rows::Matrix { x, .. } => format!("{} rows of {}", x.mat.rows(), x.mat.cols()),
+            Rows::Store(rows) => format!("{} rows of {} at {}", rows.len(), rows.width(), rows.name),
             Rows::Model(model) => format!("fresh rows of {} from {}", model.preset.dims, model.preset.id),
         }
     }
 
-    /// About so many rows to measure on, and what they are to become: spread over all of a matrix, held out of a model.
+    /// About so many rows to measure on, and what they are to become: spread over all of a matrix or a store, held out of a model.
     pub fn spread(&self, seed: u64, rows: usize) -> (Mat, Option<Mat>) {
         match self {
             Rows::Matrix { x, y } => (spread(&x.mat, rows), y.as_ref().map(|y| spread(&y.mat, rows))),
+            Rows::Store(stored) => {
+                let chosen = stored.sample(rows as u64, 1, &Rng::new(0)).into_iter().flatten();
+                (stored.select(&chosen.collect::<Vec<u64>>()), None)
+            }
             Rows::Model(model) => (model.rows(&model.activations(seed, Stream::HeldOut, 0..rows as u64)), None),
         }
     }

@@ -19,6 +19,7 @@ mod recipe;
 mod resample;
 mod source;
 mod state;
+mod stored;
 mod targets;
 
 pub use input::{InputMap, Normalise};
@@ -28,6 +29,7 @@ pub use patience::Patience;
 pub use recipe::Recipe;
 pub use source::{Batch, InMemory, Source, SourceError};
 pub use state::{State, StateError};
+pub use stored::Stored;
 pub use targets::Target;
 
 use super::arch::FitError;
