@@ -4,17 +4,21 @@
 //! Of thousands of atoms a row uses a few. So the descent runs among the few alone, on their corner of the Gram matrix, and only
 //! when it has settled are the others asked whether one of them should come in.
 
-use super::fit::{least_squares, solve};
+use super::feature_sign::FeatureSign;
+use super::fit::solve;
+use super::measure::CONVERGED;
 use super::{Dictionary, Recovery, Sparse};
 use rayon::prelude::*;
 use superlens_tensor::Mat;
 use superlens_tensor::kernels::pointwise::{axpy, dot};
 use superlens_tensor::kernels::pursuit::combine;
 
-/// Sweeps over the atoms in use before the others are asked again.
-const SWEEPS: usize = 1000;
-/// Rounds of asking.
+/// Sweeps over the atoms in use, before their optimum is computed instead.
+const SWEEPS: usize = 60;
+/// Rounds of asking the others.
 const ROUNDS: usize = 500;
+/// Correlations, as a share of the largest, below which rounding in `f32` hides what is left.
+const ROUNDING: f32 = 2e-7;
 
 /// The LASSO at one λ, or at the end of a path to it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,16 +26,14 @@ pub struct Lasso {
     /// Weight of the absolute coefficients of unit atoms, in the units of the rows.
     pub lambda: f32,
     pub non_negative: bool,
-    /// Whether the atoms found are fitted again without the penalty, which shrinks every coefficient.
-    pub debias: bool,
-    /// The optimality conditions hold to this share of λ.
+    /// The optimality conditions hold to this share of λ, as far as `f32` can tell.
     pub tolerance: f32,
 }
 
 impl Lasso {
-    /// Without debiasing, optimal to a thousandth of λ.
+    /// Optimal to half of [`CONVERGED`].
     pub fn new(lambda: f32) -> Self {
-        Lasso { lambda, non_negative: false, debias: false, tolerance: 1e-3 }
+        Lasso { lambda, non_negative: false, tolerance: 0.5 * CONVERGED }
     }
 }
 
@@ -45,7 +47,7 @@ impl Recovery for Lasso {
         let row = |i: usize| {
             let mut state = State::new(dictionary, correlations.row(i), self.non_negative);
             state.descend(self.lambda, self.tolerance);
-            if self.debias { least_squares(dictionary, x.row(i), &state.support()) } else { state.coefficients() }
+            state.coefficients()
         };
         (0..x.rows()).into_par_iter().map(row).collect()
     }
@@ -81,7 +83,7 @@ impl Recovery for BasisPursuit {
             let mut lambda = top;
             while lambda > LAST * top {
                 lambda *= FALL;
-                state.descend(lambda, 1e-3);
+                state.descend(lambda, 0.5 * CONVERGED);
                 if let Some(exact) = self.exact(dictionary, x, &state) {
                     return exact;
                 }
@@ -158,24 +160,26 @@ impl<'a> State<'a> {
 
     /// Brings the coefficients to the optimum at `lambda`, from wherever they are.
     fn descend(&mut self, lambda: f32, tolerance: f32) {
+        let enough = (tolerance * lambda).max(ROUNDING * self.largest());
         for _ in 0..ROUNDS {
-            self.settle(lambda, tolerance);
+            self.settle(lambda, enough);
             self.refresh();
             // Whoever breaks its condition most comes in, with all that break theirs half as much.
-            let broken = |j: usize| if self.non_negative { self.rest[j] } else { self.rest[j].abs() } - lambda;
-            let idle = |j: &usize| self.s[*j] == 0.0 && self.dictionary.norms()[*j] > 0.0;
-            let worst = (0..self.rest.len()).filter(idle).map(broken).fold(0.0, f32::max);
-            if worst <= tolerance * lambda {
+            let live = |j: &usize| self.dictionary.norms()[*j] > 0.0;
+            let broken = |j: usize| broken(self.s[j], self.rest[j], lambda, self.non_negative);
+            let worst = (0..self.rest.len()).filter(live).map(broken).fold(0.0, f32::max);
+            if worst <= enough {
                 return;
             }
-            let new: Vec<usize> = (0..self.rest.len()).filter(idle).filter(|&j| broken(j) >= 0.5 * worst).collect();
+            let idle = (0..self.rest.len()).filter(live).filter(|&j| self.s[j] == 0.0);
+            let new: Vec<usize> = idle.filter(|&j| broken(j) >= 0.5 * worst).collect();
             self.active.retain(|&j| self.s[j] != 0.0);
             self.active.extend(new);
         }
     }
 
-    /// Coordinate descent among the atoms in use.
-    fn settle(&mut self, lambda: f32, tolerance: f32) {
+    /// The optimum among the atoms in use: by coordinate descent, and where that creeps, by feature-sign search.
+    fn settle(&mut self, lambda: f32, enough: f32) {
         let a = self.active.len();
         let corner: Vec<f32> = self
             .active
@@ -185,8 +189,7 @@ impl<'a> State<'a> {
             .collect();
         let mut rest: Vec<f32> = self.active.iter().map(|&j| self.rest[j]).collect();
         let mut s: Vec<f32> = self.active.iter().map(|&j| self.s[j]).collect();
-        for _ in 0..SWEEPS {
-            let mut largest = 0.0f32;
+        let settled = (0..SWEEPS).any(|_| {
             for k in 0..a {
                 let free = rest[k] + s[k];
                 let new = if self.non_negative {
@@ -198,14 +201,32 @@ impl<'a> State<'a> {
                 if change != 0.0 {
                     axpy(-change, &corner[k * a..(k + 1) * a], &mut rest);
                     s[k] = new;
-                    largest = largest.max(change.abs());
                 }
             }
-            if largest <= 0.1 * tolerance * lambda {
-                break;
-            }
+            (0..a).all(|k| broken(s[k], rest[k], lambda, self.non_negative) <= 0.5 * enough)
+        });
+        if !settled {
+            s = self.exact(&s, lambda);
         }
         self.active.iter().zip(&s).for_each(|(&j, &s)| self.s[j] = s);
+    }
+
+    /// The optimum among the atoms in use, from the coefficients `s` of these, in `f64`.
+    fn exact(&self, s: &[f32], lambda: f32) -> Vec<f32> {
+        let atoms = |i: usize| self.dictionary.atoms().row(self.active[i]).iter().map(|v| f64::from(*v));
+        let a = s.len();
+        let mut corner = vec![0.0f64; a * a];
+        for i in 0..a {
+            for j in 0..=i {
+                corner[i * a + j] = atoms(i).zip(atoms(j)).map(|(p, q)| p * q).sum();
+                corner[j * a + i] = corner[i * a + j];
+            }
+        }
+        let start: Vec<f64> = self.active.iter().map(|&j| f64::from(self.start[j])).collect();
+        let mut s: Vec<f64> = s.iter().map(|s| f64::from(*s)).collect();
+        let lambda = f64::from(lambda);
+        FeatureSign { corner: &corner, start: &start, lambda, non_negative: self.non_negative }.solve(&mut s);
+        s.iter().map(|s| *s as f32).collect()
     }
 
     /// Correlations of all atoms with the residual, afresh, so that rounding does not add up.
@@ -227,8 +248,19 @@ impl<'a> State<'a> {
     }
 }
 
+/// By how much the coefficient `s` of an atom breaks its optimality condition, where the atom's correlation with the residual is `rest`: that
+/// is λ times the sign where a coefficient stands, and no more than λ elsewhere.
+pub(super) fn broken(s: f32, rest: f32, lambda: f32, non_negative: bool) -> f32 {
+    if s != 0.0 {
+        (rest - lambda * s.signum()).abs()
+    } else {
+        (if non_negative { rest } else { rest.abs() } - lambda).max(0.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::measure::Measure;
     use super::super::planted::planted;
     use super::super::unit_rows;
     use super::*;
@@ -262,15 +294,30 @@ mod tests {
         }
     }
 
-    /// On an orthonormal dictionary the coefficients are the correlations, shrunk by λ; debiasing gives them back.
+    /// On an orthonormal dictionary the coefficients are the correlations, shrunk by λ.
     #[test]
-    fn shrinkage_is_lambda_and_debiasing_undoes_it() {
+    fn shrinkage_is_lambda() {
         let dictionary = Dictionary::new(&Mat::from_fn(5, 5, |i, j| f32::from(i == j) * 2.0));
         let x = Mat::from_vec(1, 5, vec![3.0, -2.0, 0.4, 0.0, 1.0]);
         let shrunk = Lasso::new(0.5).recover(&dictionary, &x);
         assert_eq!(shrunk[0], [(0, 1.25), (1, -0.75), (4, 0.25)]);
-        let fitted = Lasso { debias: true, ..Lasso::new(0.5) }.recover(&dictionary, &x);
-        assert_eq!(fitted[0], [(0, 1.5), (1, -1.0), (4, 0.5)]);
+    }
+
+    /// Atoms that are nearly parallel and a tiny λ, where coordinate descent alone stopped with conditions broken by up to 3 λ.
+    #[test]
+    fn coherent_atoms_and_a_tiny_lambda_converge() {
+        let mut rng = Rng::new(9);
+        for (n, d, shared) in [(200, 40, 4.0f32), (60, 80, 10.0)] {
+            let atoms = Mat::from_fn(n, d, |_, j| rng.normal() / (d as f32).sqrt() + if j == 0 { shared } else { 0.0 });
+            let dictionary = Dictionary::new(&atoms);
+            let x = Mat::from_fn(4, d, |_, _| rng.normal());
+            for (non_negative, lambda) in [(false, 1e-2), (false, 1e-3), (true, 1e-3)] {
+                let found = Lasso { non_negative, ..Lasso::new(lambda) }.recover(&dictionary, &x);
+                let m = Measure::of(&dictionary, &x, &found, None, Some(lambda), non_negative);
+                let o = m.optimality.unwrap();
+                assert!(o.unconverged == 0 && o.largest_violation < f64::from(CONVERGED), "{n}, {lambda}: {o:?}");
+            }
+        }
     }
 
     #[test]
