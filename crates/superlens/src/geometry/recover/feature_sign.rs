@@ -4,6 +4,8 @@
 //! With the signs known the optimum is a system of linear equations. It is solved, followed as far as the signs hold, and solved again;
 //! each step lowers the objective, so it ends, however nearly parallel the atoms are. Coordinate descent then creeps.
 
+use superlens_tensor::kernels::pointwise::dot;
+
 /// Steps for each atom, at most: rounding may keep two atoms changing places.
 const STEPS: usize = 8;
 /// Squared distance from the span of the earlier atoms below which an atom lies in it.
@@ -24,8 +26,9 @@ impl FeatureSign<'_> {
     pub fn solve(&self, s: &mut [f64]) {
         let mut support: Vec<usize> = (0..s.len()).filter(|&k| s[k] != 0.0).collect();
         let mut signs: Vec<f64> = support.iter().map(|&k| s[k].signum()).collect();
+        let mut factor: Vec<Vec<f64>> = Vec::new();
         for _ in 0..STEPS * (s.len() + 1) {
-            let (towards, whole) = self.aim(&support, &signs, s);
+            let (towards, whole) = self.aim(&support, &signs, s, &mut factor);
             // The first whose sign would change is where it ends.
             let reach = |i: usize| {
                 let (now, step) = (s[support[i]] * signs[i], towards[i] * signs[i]);
@@ -39,6 +42,7 @@ impl FeatureSign<'_> {
                     let came_in_vain = share == 0.0 && i + 1 == support.len();
                     support.remove(i);
                     signs.remove(i);
+                    factor.truncate(i);
                     if came_in_vain {
                         return;
                     }
@@ -55,29 +59,31 @@ impl FeatureSign<'_> {
 
     /// The way to the optimum with these signs, and `true`; or, if an atom lies in the span of those before it, a way along which the
     /// sum stays and the coefficients shrink, and `false`.
-    fn aim(&self, support: &[usize], signs: &[f64], s: &[f64]) -> (Vec<f64>, bool) {
+    ///
+    /// `factor` holds the rows of Cholesky's triangle that are still right, and gets the others.
+    fn aim(&self, support: &[usize], signs: &[f64], s: &[f64], factor: &mut Vec<Vec<f64>>) -> (Vec<f64>, bool) {
         let (n, a) = (support.len(), self.start.len());
         let inner = |i: usize, j: usize| self.corner[support[i] * a + support[j]];
-        let mut l = vec![0.0f64; n * n];
-        for i in 0..n {
-            for j in 0..i {
-                let done: f64 = (0..j).map(|k| l[i * n + k] * l[j * n + k]).sum();
-                l[i * n + j] = (inner(i, j) - done) / l[j * n + j];
+        for i in factor.len()..n {
+            let mut row: Vec<f64> = Vec::with_capacity(i + 1);
+            for (j, above) in factor.iter().enumerate() {
+                row.push((inner(i, j) - dot(&row, &above[..j])) / above[j]);
             }
-            let apart = inner(i, i) - (0..i).map(|k| l[i * n + k].powi(2)).sum::<f64>();
+            let apart = inner(i, i) - dot(&row, &row);
             if apart <= DEPENDENT {
-                let mut way: Vec<f64> = substitute(&l, n, &(0..i).map(|j| -inner(i, j)).collect::<Vec<_>>());
+                let mut way: Vec<f64> = substitute(factor, &(0..i).map(|j| -inner(i, j)).collect::<Vec<_>>());
                 way.push(1.0);
                 let grows = way.iter().zip(signs).map(|(w, s)| w * s).sum::<f64>() > 0.0;
                 way.iter_mut().for_each(|w| *w *= if grows { -1.0 } else { 1.0 });
                 way.resize(n, 0.0);
                 return (way, false);
             }
-            l[i * n + i] = apart.sqrt();
+            row.push(apart.sqrt());
+            factor.push(row);
         }
         let targets: Vec<f64> =
             support.iter().zip(signs).map(|(&k, sign)| self.start[k] - self.lambda * sign).collect();
-        let best = substitute(&l, n, &targets);
+        let best = substitute(factor, &targets);
         (best.iter().zip(support).map(|(b, &k)| b - s[k]).collect(), true)
     }
 
@@ -92,16 +98,16 @@ impl FeatureSign<'_> {
     }
 }
 
-/// Solves `L Lᵀ c = targets` for the first rows of `l` `[n, n]`, as many as there are targets.
-fn substitute(l: &[f64], n: usize, targets: &[f64]) -> Vec<f64> {
+/// Solves `L Lᵀ c = targets`, row `i` of `l` having `i + 1` entries.
+fn substitute(l: &[Vec<f64>], targets: &[f64]) -> Vec<f64> {
     let mut c = targets.to_vec();
     for i in 0..c.len() {
-        let done: f64 = (0..i).map(|k| l[i * n + k] * c[k]).sum();
-        c[i] = (c[i] - done) / l[i * n + i];
+        c[i] = (c[i] - dot(&l[i][..i], &c[..i])) / l[i][i];
     }
     for i in (0..c.len()).rev() {
-        let done: f64 = (i + 1..c.len()).map(|k| l[k * n + i] * c[k]).sum();
-        c[i] = (c[i] - done) / l[i * n + i];
+        let (above, here) = c.split_at_mut(i);
+        here[0] /= l[i][i];
+        above.iter_mut().zip(&l[i]).for_each(|(c, l)| *c -= l * here[0]);
     }
     c
 }
@@ -124,7 +130,6 @@ mod tests {
                 })
                 .collect();
             atoms[3] = atoms[1].clone();
-            let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
             let x: Vec<f64> = (0..d).map(|_| rng.normal_f64()).collect();
             let corner: Vec<f64> =
                 atoms.iter().flat_map(|p| atoms.iter().map(|q| dot(p, q)).collect::<Vec<_>>()).collect();

@@ -11,7 +11,7 @@ use super::{Dictionary, Recovery, Sparse};
 use rayon::prelude::*;
 use superlens_tensor::Mat;
 use superlens_tensor::kernels::pointwise::{axpy, dot};
-use superlens_tensor::kernels::pursuit::combine;
+use superlens_tensor::kernels::pursuit::{combine, dots};
 
 /// Sweeps over the atoms in use, before their optimum is computed instead.
 const SWEEPS: usize = 60;
@@ -45,7 +45,7 @@ impl Recovery for Lasso {
     fn recover(&self, dictionary: &Dictionary, x: &Mat) -> Vec<Sparse> {
         let correlations = dictionary.correlations(x);
         let row = |i: usize| {
-            let mut state = State::new(dictionary, correlations.row(i), self.non_negative);
+            let mut state = State::new(dictionary, x.row(i), correlations.row(i), self.non_negative);
             state.descend(self.lambda, self.tolerance);
             state.coefficients()
         };
@@ -78,7 +78,7 @@ impl Recovery for BasisPursuit {
         let correlations = dictionary.correlations(x);
         let row = |i: usize| {
             let (x, start) = (x.row(i), correlations.row(i));
-            let mut state = State::new(dictionary, start, self.non_negative);
+            let mut state = State::new(dictionary, x, start, self.non_negative);
             let top = state.largest();
             let mut lambda = top;
             while lambda > LAST * top {
@@ -125,6 +125,7 @@ impl BasisPursuit {
 /// The descent of one row.
 struct State<'a> {
     dictionary: &'a Dictionary,
+    x: &'a [f32],
     /// Correlations of the atoms with the row.
     start: &'a [f32],
     non_negative: bool,
@@ -137,9 +138,9 @@ struct State<'a> {
 }
 
 impl<'a> State<'a> {
-    fn new(dictionary: &'a Dictionary, start: &'a [f32], non_negative: bool) -> Self {
+    fn new(dictionary: &'a Dictionary, x: &'a [f32], start: &'a [f32], non_negative: bool) -> Self {
         let n = dictionary.n();
-        State { dictionary, start, non_negative, s: vec![0.0; n], rest: start.to_vec(), active: Vec::new() }
+        State { dictionary, x, start, non_negative, s: vec![0.0; n], rest: start.to_vec(), active: Vec::new() }
     }
 
     /// The λ from which on every coefficient is zero.
@@ -162,8 +163,17 @@ impl<'a> State<'a> {
     fn descend(&mut self, lambda: f32, tolerance: f32) {
         let enough = (tolerance * lambda).max(ROUNDING * self.largest());
         for _ in 0..ROUNDS {
-            self.settle(lambda, enough);
-            self.refresh();
+            let before = self.support();
+            if self.settle(lambda, enough) {
+                self.refresh();
+            } else {
+                self.settle_exactly(lambda);
+                self.refresh_exactly();
+                if self.support() == before {
+                    // Solved exactly, and again: what is still broken is rounding of the coefficients.
+                    return;
+                }
+            }
             // Whoever breaks its condition most comes in, with all that break theirs half as much.
             let live = |j: &usize| self.dictionary.norms()[*j] > 0.0;
             let broken = |j: usize| broken(self.s[j], self.rest[j], lambda, self.non_negative);
@@ -178,8 +188,8 @@ impl<'a> State<'a> {
         }
     }
 
-    /// The optimum among the atoms in use: by coordinate descent, and where that creeps, by feature-sign search.
-    fn settle(&mut self, lambda: f32, enough: f32) {
+    /// Coordinate descent among the atoms in use; `false` if it creeps.
+    fn settle(&mut self, lambda: f32, enough: f32) -> bool {
         let a = self.active.len();
         let corner: Vec<f32> = self
             .active
@@ -205,28 +215,39 @@ impl<'a> State<'a> {
             }
             (0..a).all(|k| broken(s[k], rest[k], lambda, self.non_negative) <= 0.5 * enough)
         });
-        if !settled {
-            s = self.exact(&s, lambda);
-        }
         self.active.iter().zip(&s).for_each(|(&j, &s)| self.s[j] = s);
+        settled
     }
 
-    /// The optimum among the atoms in use, from the coefficients `s` of these, in `f64`.
-    fn exact(&self, s: &[f32], lambda: f32) -> Vec<f32> {
-        let atoms = |i: usize| self.dictionary.atoms().row(self.active[i]).iter().map(|v| f64::from(*v));
-        let a = s.len();
+    /// The optimum among the atoms in use by feature-sign search, in `f64`.
+    fn settle_exactly(&mut self, lambda: f32) {
+        let wide = |row: &[f32]| row.iter().map(|v| f64::from(*v)).collect::<Vec<f64>>();
+        let atoms: Vec<Vec<f64>> = self.active.iter().map(|&j| wide(self.dictionary.atoms().row(j))).collect();
+        let a = atoms.len();
         let mut corner = vec![0.0f64; a * a];
         for i in 0..a {
             for j in 0..=i {
-                corner[i * a + j] = atoms(i).zip(atoms(j)).map(|(p, q)| p * q).sum();
+                corner[i * a + j] = dot(&atoms[i], &atoms[j]);
                 corner[j * a + i] = corner[i * a + j];
             }
         }
-        let start: Vec<f64> = self.active.iter().map(|&j| f64::from(self.start[j])).collect();
-        let mut s: Vec<f64> = s.iter().map(|s| f64::from(*s)).collect();
+        let x = wide(self.x);
+        let start: Vec<f64> = atoms.iter().map(|atom| dot(atom, &x)).collect();
+        let mut s: Vec<f64> = self.active.iter().map(|&j| f64::from(self.s[j])).collect();
         let lambda = f64::from(lambda);
         FeatureSign { corner: &corner, start: &start, lambda, non_negative: self.non_negative }.solve(&mut s);
-        s.iter().map(|s| *s as f32).collect()
+        self.active.iter().zip(&s).for_each(|(&j, &s)| self.s[j] = s as f32);
+    }
+
+    /// As [`refresh`](Self::refresh), with the residual summed in `f64`: beside a tiny λ rounding of the inner products counts.
+    fn refresh_exactly(&mut self) {
+        let mut rest: Vec<f64> = self.x.iter().map(|v| f64::from(*v)).collect();
+        for &j in &self.active {
+            let s = f64::from(self.s[j]);
+            rest.iter_mut().zip(self.dictionary.atoms().row(j)).for_each(|(r, v)| *r -= s * f64::from(*v));
+        }
+        let rest: Vec<f32> = rest.iter().map(|v| *v as f32).collect();
+        dots(self.dictionary.atoms(), &rest, &mut self.rest);
     }
 
     /// Correlations of all atoms with the residual, afresh, so that rounding does not add up.
