@@ -184,7 +184,7 @@ fn coactivity(e: &Exact) -> crate::report::Figure {
         points: e.coactivity.iter().map(|c| (c.0, of(c))).collect(),
         line,
     };
-    let fine = (0..=50).map(|i| 0.02 * f64::from(i)).map(|p| (p, p * p / 6.0)).collect();
+    let fine = (0..=100).map(|i| 0.01 * f64::from(i)).map(|p| (p, p * p / 6.0)).collect();
     figures::sweep(&figures::Sweep {
         name: "coactivity",
         title: "What two features a dimension cost",
