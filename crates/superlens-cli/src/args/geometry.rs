@@ -39,10 +39,12 @@ Examples:
   superlens geometry coherence decoder.safetensors --key W_dec
   superlens geometry coherence unembedding.npy --transpose --out runs/unembedding
 
---json prints {n, dims, zero_rows, orientation, sampled, max_abs_cos, max_cos, min_cos, rms_cos, sum_capacity, rank,
-frame_bounds: [lower, upper], participation_ratio, stable_rank, bounds: {lines, signed}, signed_histogram,
+--json prints {n, dims, zero_rows, zero_rows_at, orientation, sampled, pairs, max_abs_cos, max_abs_cos_is: \"exact\" or \"of drawn
+pairs\", max_cos, min_cos, rms_cos, sum_capacity, rank, frame_bounds: [lower, upper], participation_ratio, stable_rank, bounds: {lines, signed}, signed_histogram,
 absolute_histogram: {from, to, shares}, random, polytopes: {threshold, clusters, counts, product}, capacity, seconds}.
-capacity is D_i, a direction's share of a dimension; polytopes is null beyond 4,096 directions.")]
+n counts the directions that are not zero: capacity has n entries (D_i, a direction's share of a dimension), and members of
+polytopes are places among these. pairs are those compared: all, or drawn ones beyond 65,536 directions (sampled). frame_bounds
+are those on the span of the directions, so the lower is not zero. polytopes is null beyond 4,096 directions.")]
 pub struct Coherence {
     /// The directions
     pub file: PathBuf,
@@ -74,10 +76,10 @@ Examples:
 exact, directions: [[…]], seconds}; directions is null beyond a million coordinates.")]
 pub struct Pack {
     /// Dimensions
-    #[arg(long, value_name = "D", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(long, value_name = "D", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub dims: u32,
     /// Directions
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=200_000))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(2..=200_000))]
     pub points: u32,
     /// Lines through the origin: cosines count by their size [default]
     #[arg(long, conflicts_with = "signed")]
@@ -89,7 +91,7 @@ pub struct Pack {
     #[arg(long)]
     pub search: bool,
     /// Random starts of the search
-    #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub starts: u32,
     /// Folder for report.html, report.json and the figures; without it nothing is written
     #[arg(long, value_name = "DIR")]
@@ -111,16 +113,16 @@ max_abs_cos, rms_cos, drawn_pairs, drawn_max_abs_cos, largest, largest_is, expec
 where it is beyond a double.")]
 pub struct Room {
     /// Dimensions
-    #[arg(long, value_name = "D", value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
+    #[arg(long, value_name = "D", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
     pub dims: u32,
     /// The largest |cosine| that is allowed, between 0 and 1
-    #[arg(long, value_name = "E", value_parser = epsilon)]
+    #[arg(long, value_name = "E", allow_negative_numbers = true, value_parser = epsilon)]
     pub epsilon: f64,
     /// How many corners to measure; several with commas [default: 64 to 16,384]
-    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(2..=10_000_000))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(2..=10_000_000))]
     pub points: Vec<u32>,
     /// Pairs drawn where there are too many for all
-    #[arg(long, value_name = "N", default_value_t = 1_000_000_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000_000))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 1_000_000_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000_000))]
     pub pairs: u64,
     /// Folder for report.html, report.json and the figures; without it nothing is written
     #[arg(long, value_name = "DIR")]
@@ -168,7 +170,7 @@ pub struct Readout {
     #[arg(long, requires = "directions")]
     pub transpose: bool,
     /// Dimensions of the demonstrations
-    #[arg(long, value_name = "D", default_value_t = 6, value_parser = clap::value_parser!(u32).range(2..=32), conflicts_with = "directions")]
+    #[arg(long, value_name = "D", allow_negative_numbers = true, default_value_t = 6, value_parser = clap::value_parser!(u32).range(2..=32), conflicts_with = "directions")]
     pub dims: u32,
     /// Folder for report.html, report.json and the figures; without it nothing is written
     #[arg(long, value_name = "DIR")]
@@ -187,15 +189,15 @@ Examples:
 --json prints {packings: [{kind, dims, points, coherence, best_bound, gap, method, exact}], seconds}.")]
 pub struct Table {
     /// Dimensions, from 2 up to this
-    #[arg(long, value_name = "D", default_value_t = 8, value_parser = clap::value_parser!(u32).range(2..=64))]
+    #[arg(long, value_name = "D", allow_negative_numbers = true, default_value_t = 8, value_parser = clap::value_parser!(u32).range(2..=64))]
     pub dims: u32,
     /// Directions, from 2 up to this
-    #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u32).range(2..=200))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 40, value_parser = clap::value_parser!(u32).range(2..=200))]
     pub points: u32,
     /// Random starts of each search
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub starts: u32,
-    /// Folder for report.html and report.json; without it nothing is written
+    /// Folder for report.html, report.json and the figures; without it nothing is written
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
 }

@@ -32,11 +32,14 @@ pub struct RecoverRows {
     /// Which array of the dictionary's file to read
     #[arg(long, value_name = "NAME")]
     pub key: Option<String>,
+    /// Read arrays of more than two dimensions: all axes but the last become rows
+    #[arg(long)]
+    pub flatten: bool,
     /// The directions are the columns of the file
     #[arg(long)]
     pub transpose: bool,
     /// Random directions instead: N atoms in D dimensions
-    #[arg(long, value_name = "N,D")]
+    #[arg(long, value_name = "N,D", allow_hyphen_values = true)]
     pub random: Option<String>,
     /// The rows to take apart, as wide as the dictionary
     #[arg(long, value_name = "FILE")]
@@ -53,14 +56,14 @@ pub struct RecoverRows {
     /// Standard deviation of the noise that planted rows get; with --signals, of the noise that they have [default: 0]
     #[arg(long, value_name = "SIGMA", allow_negative_numbers = true)]
     pub noise: Option<String>,
-    /// Sizes of planted coefficients: uniform (1 to 2), constant or gaussian
-    #[arg(long, value_name = "LAW", default_value = Amplitudes::Uniform.id())]
-    pub amplitudes: String,
+    /// Sizes of planted coefficients: uniform (1 to 2), constant or gaussian [default: uniform]
+    #[arg(long, value_name = "LAW")]
+    pub amplitudes: Option<String>,
     /// How to find them, see below
     #[arg(long, value_name = "NAME", default_value = METHODS[0].name)]
     pub method: String,
-    /// Weight of the absolute coefficients: a number, "universal" for SIGMA √(2 ln N), or a path HI..LO [default: universal with noise]
-    #[arg(long, value_name = "LAMBDA", allow_negative_numbers = true)]
+    /// Weight of the absolute coefficients of unit atoms, whatever lengths the directions have: a number, "universal" for SIGMA √(2 ln N), or a path HI..LO [default: universal with noise]
+    #[arg(long, value_name = "LAMBDA", allow_hyphen_values = true)]
     pub lambda: Option<String>,
     /// Values of λ on a path [default: 10]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
@@ -93,7 +96,7 @@ pub struct RecoverPhase {
     #[arg(long, value_name = "N", default_value = "1000", allow_negative_numbers = true)]
     pub atoms: String,
     /// Dimensions over atoms, each between 0 and 1
-    #[arg(long, value_name = "LIST", default_value = "0.1,0.25,0.5", allow_negative_numbers = true)]
+    #[arg(long, value_name = "LIST", default_value = "0.1,0.25,0.5", allow_hyphen_values = true)]
     pub deltas: String,
     /// Rows at each k that is tried
     #[arg(long, value_name = "N", default_value = "50", allow_negative_numbers = true)]
@@ -123,7 +126,10 @@ fn methods() -> String {
   superlens recover phase --atoms 300 --trials 20
 
 --json prints {method, atoms, dims, rows, coherence, guaranteed_k, gram_seconds, path: [{lambda, active, residual,
-success, precision, recall, error, squared_error, objective, gap, seconds, rows_per_s}, …], …}, one entry a λ, or one.
+success, precision, recall, error, squared_error, objective, gap, largest_gap, largest_violation, unconverged, seconds,
+rows_per_s}, …], …}, one entry a λ, or one. active counts every coefficient that is not zero, however small. objective is
+½ ‖x − s D‖² + λ ‖s‖₁ with s the coefficients of unit atoms, before --debias; coefficients that are written belong to the
+directions as they were given. unconverged rows break an optimality condition by more than λ / 1000.
 
 Methods:
 ",

@@ -8,7 +8,7 @@ use std::time::Instant;
 use superlens::geometry::recover::measure::Measure;
 use superlens::geometry::recover::methods::{Choice, Method, Needs, recover_in_blocks};
 use superlens::geometry::recover::planted::{Amplitudes, noisy, planted_as};
-use superlens::geometry::recover::{Dictionary, Sparse, guaranteed, unit_rows};
+use superlens::geometry::recover::{Dictionary, Sparse, guaranteed, refit, unit_rows};
 use superlens::report::{self, Figure, InputFile, RunFolder};
 use superlens_tensor::io::{ReadOptions, read_directions};
 use superlens_tensor::{Mat, Rng};
@@ -76,10 +76,17 @@ fn rows(args: &RecoverRows, global: Global) -> Result<(), Failure> {
         };
         let solver = plan.method.build(&choice, &dictionary);
         found = recover_in_blocks(&*solver, &dictionary, &x, &mut watch).ok_or(Failure::Interrupted)?;
-        let seconds = start.elapsed().as_secs_f64();
+        let mut seconds = start.elapsed().as_secs_f64();
         let penalty = (plan.method.needs == Needs::Penalty).then_some(lambda);
-        let optimum = penalty.filter(|_| !choice.debias);
-        let measure = Measure::of(&dictionary, &x, &found, truth.as_deref(), optimum, choice.non_negative);
+        let mut measure = Measure::of(&dictionary, &x, &found, truth.as_deref(), penalty, choice.non_negative);
+        if args.debias {
+            // How near the optimum they came is said of the coefficients before they are fitted again.
+            let start = Instant::now();
+            found = refit(&dictionary, &x, &found, choice.non_negative);
+            seconds += start.elapsed().as_secs_f64();
+            let fitted = Measure::of(&dictionary, &x, &found, truth.as_deref(), None, choice.non_negative);
+            measure = Measure { optimality: measure.optimality, ..fitted };
+        }
         lines.push(Line { lambda: penalty, measure, seconds });
     }
     let coherence = (dictionary.n() <= ALL_PAIRS).then(|| dictionary.coherence());
@@ -91,6 +98,7 @@ fn rows(args: &RecoverRows, global: Global) -> Result<(), Failure> {
         coherence,
         guaranteed_k: coherence.map(|mu| guaranteed(mu, dictionary.norms().iter().filter(|n| **n > 0.0).count())),
         choice: plan.choice,
+        debias: args.debias,
         planted_k: plan.planted,
         noise: plan.noise,
         gram_seconds,
@@ -118,11 +126,13 @@ fn rows(args: &RecoverRows, global: Global) -> Result<(), Failure> {
 fn dictionary(args: &RecoverRows, rng: &Rng, inputs: &mut Vec<InputFile>) -> Result<Mat, Failure> {
     let directions = match (&args.dictionary, &args.random) {
         (Some(file), None) => {
-            let mat = read(file, args.key.clone(), inputs)?;
+            let mat = read(file, args.key.clone(), args.flatten, inputs)?;
             if args.transpose { mat.transposed() } else { mat }
         }
-        (None, Some(_)) if args.key.is_some() || args.transpose => {
-            return Err(bad("--random: made directions have no --key and no --transpose; give a file instead"));
+        (None, Some(_)) if args.key.is_some() || args.transpose || (args.flatten && args.signals.is_none()) => {
+            return Err(bad(
+                "--random: made directions have no --key, no --transpose and no --flatten; give a file instead",
+            ));
         }
         (None, Some(sizes)) => {
             let parts: Option<Vec<usize>> = sizes.split(',').map(|part| part.trim().parse().ok()).collect();
@@ -144,14 +154,19 @@ fn dictionary(args: &RecoverRows, rng: &Rng, inputs: &mut Vec<InputFile>) -> Res
     if directions.rows() > MOST_ATOMS {
         let (most, found) = (report::words::count(MOST_ATOMS), report::words::count(directions.rows()));
         return Err(bad(&format!(
-            "the dictionary has {found} atoms, {most} at most; are they its columns? (--transpose)"
+            "the dictionary has {found} atoms, {most} at most{}",
+            if args.transpose {
+                "; leave --transpose out if they are its rows"
+            } else {
+                "; are they its columns? (--transpose)"
+            }
         )));
     }
     Ok(directions)
 }
 
-fn read(file: &Path, key: Option<String>, inputs: &mut Vec<InputFile>) -> Result<Mat, Failure> {
-    let loaded = read_directions(file, &ReadOptions { key, flatten: false }).map_err(Failure::input)?;
+fn read(file: &Path, key: Option<String>, flatten: bool, inputs: &mut Vec<InputFile>) -> Result<Mat, Failure> {
+    let loaded = read_directions(file, &ReadOptions { key, flatten }).map_err(Failure::input)?;
     let path = file.display().to_string();
     inputs.push(InputFile { path, bytes: loaded.bytes, sha256: loaded.sha256 });
     let odd = loaded.mat.data().iter().fold(0.0f32, |a, v| a.max(v.abs()));
@@ -189,7 +204,7 @@ fn plan(args: &RecoverRows, n: usize, d: usize) -> Result<Plan, Failure> {
         }
         _ => vec![0.0],
     };
-    let choice = Choice { k: k.unwrap_or(0), lambda: 0.0, non_negative: args.non_negative, debias: args.debias };
+    let choice = Choice { k: k.unwrap_or(0), lambda: 0.0, non_negative: args.non_negative };
     Ok(Plan { method, choice, lambdas, noise, planted: k.filter(|_| planted) })
 }
 
@@ -203,7 +218,7 @@ fn lambdas(args: &RecoverRows, noise: f32, n: usize) -> Result<Vec<f32>, Failure
     match (args.lambda.as_deref(), path) {
         (_, Some((high, low))) => {
             let (high, low) = (one(high)?, one(low)?);
-            if high < low {
+            if high <= low {
                 return Err(bad(&format!("--lambda: a path falls, HI..LO; found {high}..{low}")));
             }
             let steps = args.steps.as_deref().map_or(Ok(STEPS), |v| whole("--steps", v, 2, 1000))?;
@@ -227,7 +242,7 @@ fn signals(
     rng: &Rng,
     inputs: &mut Vec<InputFile>,
 ) -> Result<(Mat, Option<Vec<Sparse>>), Failure> {
-    let amplitudes = amplitudes(&args.amplitudes)?;
+    let amplitudes = amplitudes(args.amplitudes.as_deref().unwrap_or(Amplitudes::Uniform.id()))?;
     let Some(file) = &args.signals else {
         if args.signals_key.is_some() {
             return Err(bad("--signals-key: there is no --signals FILE to read it from"));
@@ -247,11 +262,22 @@ fn signals(
     if args.rows.is_some() {
         return Err(bad("--rows: how many rows to plant; with --signals all rows of the file are taken"));
     }
-    let x = read(file, args.signals_key.clone(), inputs)?;
+    if args.amplitudes.is_some() {
+        return Err(bad(
+            "--amplitudes: sizes of planted coefficients; with --signals nothing is planted, leave it out",
+        ));
+    }
+    let x = read(file, args.signals_key.clone(), args.flatten, inputs)?;
     if x.cols() != dictionary.d() {
         let (file, found, wanted) = (file.display(), x.cols(), dictionary.d());
+        let turn = match args.transpose {
+            _ if args.dictionary.is_none() => "",
+            true => "; leave --transpose out if the dictionary has one direction a row",
+            false => "; is the dictionary to be read with --transpose?",
+        };
         return Err(Failure::Input(format!(
-            "{file}: its rows have {found} columns, but the atoms have {wanted}; is the dictionary to be read with --transpose?"
+            "{file}: its rows have {found} columns, but the atoms have {wanted}{}",
+            if found == dictionary.n() { turn } else { "" }
         )));
     }
     Ok((x, None))
@@ -293,14 +319,19 @@ fn create_run(out: &Path, args: &RecoverRows, global: Global, inputs: Vec<InputF
         ("noise", args.noise.clone()),
         ("lambda", args.lambda.clone()),
         ("steps", args.steps.clone()),
-        ("amplitudes", Some(args.amplitudes.clone())),
+        ("amplitudes", args.amplitudes.clone()),
         ("method", Some(args.method.clone())),
     ];
     config.insert("command".into(), "recover".into());
     for (name, value) in given {
         value.map(|value| config.insert(name.into(), value.into()));
     }
-    for (name, on) in [("transpose", args.transpose), ("non_negative", args.non_negative), ("debias", args.debias)] {
+    for (name, on) in [
+        ("transpose", args.transpose),
+        ("flatten", args.flatten),
+        ("non_negative", args.non_negative),
+        ("debias", args.debias),
+    ] {
         config.insert(name.into(), on.into());
     }
     interrupt::create_run(out, settings(global, inputs, config)).map_err(Failure::input)
@@ -321,7 +352,7 @@ fn write(
         figures.push(report::path_figure(&path));
     }
     figures.push(match truth {
-        Some(truth) => report::coefficients_figure(found, truth),
+        Some(truth) => report::coefficients_figure(found, truth, study.lines.last().and_then(|l| l.lambda)),
         None => report::rest_figure(&left(dictionary, x, found)),
     });
     report::write_document(&run, &document(study, false), &figures)?;

@@ -85,6 +85,13 @@ fn transition(args: &RecoverPhase) -> Result<Transition, Failure> {
         let found = &args.deltas;
         return Err(bad(&format!("--deltas: expected numbers between 0 and 1 like 0.1,0.25,0.5, found `{found}`")));
     };
+    if let Some(delta) = deltas.iter().find(|d| **d * (atoms as f64) < 1.0 || (1.0 - **d) * (atoms as f64) < 1.0) {
+        return Err(bad(&format!(
+            "--deltas: {delta} of {atoms} atoms is less than one dimension, or as many as atoms; expected {} to {}, or more --atoms",
+            1.0 / atoms as f64,
+            1.0 - 1.0 / atoms as f64
+        )));
+    }
     Ok(Transition {
         atoms,
         deltas,

@@ -27,6 +27,8 @@ pub struct Study {
     pub coherence: Option<f64>,
     pub guaranteed_k: Option<usize>,
     pub choice: Choice,
+    /// Whether what was found was fitted again without the penalty.
+    pub debias: bool,
     pub planted_k: Option<usize>,
     pub noise: f32,
     /// Taken by the Gram matrix, which `Line::seconds` do not hold.
@@ -47,7 +49,7 @@ pub fn document(study: &Study, times: bool) -> Value {
     let path = study.lines.iter().map(|line| {
         let m = &line.measure;
         let mut entry = Map::new();
-        entry.insert("lambda".into(), json!(line.lambda));
+        entry.insert("lambda".into(), json!(line.lambda.map(decimal)));
         entry.insert("active".into(), json!(m.active));
         entry.insert("residual".into(), json!(m.residual));
         entry.insert("success".into(), json!(m.score.map(|s| s.success)));
@@ -58,6 +60,8 @@ pub fn document(study: &Study, times: bool) -> Value {
         entry.insert("objective".into(), json!(m.optimality.map(|o| o.objective)));
         entry.insert("gap".into(), json!(m.optimality.map(|o| o.gap)));
         entry.insert("largest_gap".into(), json!(m.optimality.map(|o| o.largest_gap)));
+        entry.insert("largest_violation".into(), json!(m.optimality.map(|o| o.largest_violation)));
+        entry.insert("unconverged".into(), json!(m.optimality.map(|o| o.unconverged)));
         if times {
             entry.insert("seconds".into(), line.seconds.into());
             entry.insert("rows_per_s".into(), (study.rows as f64 / line.seconds.max(1e-9)).into());
@@ -73,10 +77,10 @@ pub fn document(study: &Study, times: bool) -> Value {
         "guaranteed_k": study.guaranteed_k,
         "k": study.choice.k,
         "planted_k": study.planted_k,
-        "noise": study.noise,
+        "noise": decimal(study.noise),
         "noise_bound": study.noise_bound(),
         "non_negative": study.choice.non_negative,
-        "debias": study.choice.debias,
+        "debias": study.debias,
         "path": path.collect::<Vec<Value>>(),
     });
     if times {
@@ -122,9 +126,27 @@ pub fn write_table(out: &mut impl Write, study: &Study) -> io::Result<()> {
         let (error, ratio) = (number(last.squared_error), number(last.squared_error / bound));
         writeln!(out, "squared error {error}: {ratio} times k σ² ln n = {}", number(bound))?;
     }
-    if let Some(o) = study.lines.last().and_then(|l| l.measure.optimality) {
-        writeln!(out, "duality gap {} of ‖x‖² on average, {} at most", number(o.gap), number(o.largest_gap))?;
-    }
+    write_optimality(out, study)?;
     let seconds: f64 = study.lines.iter().map(|l| l.seconds).sum();
     writeln!(out, "{seconds:.2} s, and {:.2} s for the inner products of the atoms", study.gram_seconds)
+}
+
+/// How near the optimum the coefficients are, and which are not there.
+fn write_optimality(out: &mut impl Write, study: &Study) -> io::Result<()> {
+    let Some(last) = study.lines.last().and_then(|l| l.measure.optimality) else { return Ok(()) };
+    writeln!(out, "λ ‖s‖₁ counts coefficients of unit atoms, before they are divided by the atoms' lengths")?;
+    let at = if study.lines.len() > 1 { " at the last λ" } else { "" };
+    let (mean, most) = (number(last.gap), number(last.largest_gap));
+    writeln!(out, "duality gap{at}: {mean} of ‖x‖² on average, {most} at most")?;
+    let left = study.lines.iter().filter_map(|l| Some((l.lambda?, l.measure.optimality?)));
+    for (lambda, o) in left.filter(|(_, o)| o.unconverged > 0) {
+        let (lambda, rows, off) = (number(lambda.into()), counted(o.unconverged, "row"), number(o.largest_violation));
+        writeln!(out, "not converged at λ = {lambda}: {rows}, an optimality condition broken by up to {off} λ")?;
+    }
+    Ok(())
+}
+
+/// The shortest decimal that is this number.
+fn decimal(v: f32) -> f64 {
+    v.to_string().parse().unwrap_or(v.into())
 }

@@ -5,6 +5,7 @@
 //! only; linear read-outs pay for both.
 
 use statrs::distribution::{Beta, ContinuousCDF};
+use std::f64::consts::PI;
 
 /// Whether directions are points, whose cosines count with their sign, or lines, whose cosines count by size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,8 +43,15 @@ pub fn bounds(kind: Kind, d: usize, n: usize) -> Vec<Bound> {
             bound("orthoplex", orthoplex(d, n)),
             bound("second", second(d, n)),
             bound("levenshtein", levenshtein(d, 2 * n).map(|c| c.max(0.0))),
+            bound("pigeonhole", pigeonhole(kind, d, n)),
         ],
-        Kind::Signed => [bound("rankin", Some(rankin(d, n))), bound("levenshtein", levenshtein(d, n)), None, None],
+        Kind::Signed => [
+            bound("rankin", Some(rankin(d, n))),
+            bound("levenshtein", levenshtein(d, n)),
+            bound("pigeonhole", pigeonhole(kind, d, n)),
+            None,
+            None,
+        ],
     };
     all.into_iter().flatten().collect()
 }
@@ -51,6 +59,17 @@ pub fn bounds(kind: Kind, d: usize, n: usize) -> Vec<Bound> {
 /// The largest of [`bounds`]; −1 where there is none.
 pub fn best_bound(kind: Kind, d: usize, n: usize) -> f64 {
     bounds(kind, d, n).iter().map(|b| b.cosine).fold(-1.0, f64::max)
+}
+
+/// Up to two dimensions, exactly: of `n` points around a circle two neighbours are at most 2π/n apart, of `n` lines π/n, and in one
+/// dimension there are two points and one line. Always reached.
+pub fn pigeonhole(kind: Kind, d: usize, n: usize) -> Option<f64> {
+    let turn = if kind == Kind::Lines { PI } else { 2.0 * PI };
+    match d {
+        1 => Some(if kind == Kind::Signed && n == 2 { -1.0 } else { 1.0 }),
+        2 => Some((turn / n as f64).cos()),
+        _ => None,
+    }
 }
 
 /// Lines: `√((n − d) / (d (n − 1)))` for `n > d` (Welch 1974). Reached by equiangular tight frames alone, which need
@@ -172,7 +191,7 @@ fn gegenbauer(d: usize, k: usize, t: f64) -> f64 {
 /// The largest root of `f` in (−1, 1), whose roots are apart by more than a thousandth near 1.
 fn last_root(f: &dyn Fn(f64) -> f64) -> f64 {
     const STEPS: usize = 20_000;
-    let at = |i: usize| (std::f64::consts::PI * i as f64 / STEPS as f64).cos();
+    let at = |i: usize| (PI * i as f64 / STEPS as f64).cos();
     let Some(i) = (1..STEPS - 1).find(|&i| f(at(i)) * f(at(i + 1)) <= 0.0) else { return -1.0 };
     let (mut high, mut low) = (at(i), at(i + 1));
     for _ in 0..60 {
@@ -229,7 +248,7 @@ fn ln_upper_tail(beta: &Beta, d: usize, eps: f64) -> f64 {
     }
     // ∫_ε^1 (1 − t²)^((d−3)/2) dt = (1 − ε²)^((d−1)/2) / ((d − 1) ε) · (1 + O(1 / (d ε²))).
     let n = d as f64;
-    let ln_norm = 2f64.ln() + ln_gamma(n / 2.0) - ln_gamma((n - 1.0) / 2.0) - 0.5 * std::f64::consts::PI.ln();
+    let ln_norm = 2f64.ln() + ln_gamma(n / 2.0) - ln_gamma((n - 1.0) / 2.0) - 0.5 * PI.ln();
     ln_norm + (n - 1.0) / 2.0 * (-eps * eps).ln_1p() - ((n - 1.0) * eps).ln()
 }
 
@@ -257,7 +276,7 @@ mod tests {
     #[test]
     fn known_optimal_codes_meet_their_bounds() {
         for (d, n, s) in [
-            (2, 5, (0.4 * std::f64::consts::PI).cos()),
+            (2, 5, (0.4 * PI).cos()),
             (2, 3, -0.5),
             (3, 6, 0.0),
             (3, 12, 0.2f64.sqrt()),
@@ -285,6 +304,18 @@ mod tests {
         }
     }
 
+    /// Nothing of two dimensions or one is left open: the fan, the polygon, and copies of the only line are optimal.
+    #[test]
+    fn up_to_two_dimensions_the_bound_is_the_optimum() {
+        for n in 2..=200 {
+            let turn = PI / n as f64;
+            assert!((best_bound(Kind::Lines, 2, n) - turn.cos()).abs() < 1e-12, "{n} lines");
+            assert!((best_bound(Kind::Signed, 2, n) - (2.0 * turn).cos()).abs() < 1e-12, "{n} points");
+        }
+        assert_eq!((best_bound(Kind::Signed, 1, 2), best_bound(Kind::Signed, 1, 3)), (-1.0, 1.0));
+        assert_eq!((best_bound(Kind::Lines, 1, 2), best_bound(Kind::Lines, 1, 7)), (1.0, 1.0));
+    }
+
     /// Levenshtein's bound on kissing numbers: 26 in four dimensions, 13.28 in three.
     #[test]
     fn kissing_numbers_are_bounded() {
@@ -308,7 +339,7 @@ mod tests {
         // The series joins the exact tail.
         let beta = Beta::new(0.5, 511.5).unwrap();
         let (exact, d, eps): (f64, f64, f64) = (beta.sf(0.36), 1024.0, 0.6);
-        let series = 2f64.ln() + ln_gamma(d / 2.0) - ln_gamma((d - 1.0) / 2.0) - 0.5 * std::f64::consts::PI.ln()
+        let series = 2f64.ln() + ln_gamma(d / 2.0) - ln_gamma((d - 1.0) / 2.0) - 0.5 * PI.ln()
             + (d - 1.0) / 2.0 * (-eps * eps).ln_1p()
             - ((d - 1.0) * eps).ln();
         assert!((exact.ln() - series).abs() < 0.01);

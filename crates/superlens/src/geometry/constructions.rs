@@ -39,6 +39,9 @@ fn lines(d: usize, n: usize) -> Option<Construction> {
     if n == d + 1 && d > 1 {
         return made("simplex", 1.0 / d as f64, simplex(d));
     }
+    if d == 1 {
+        return made("the only line, repeated", 1.0, Packing::real(1, vec![1.0; n]));
+    }
     if d == 2 {
         let packing = polygon(2 * n, n);
         return made("even fan", (std::f64::consts::PI / n as f64).cos(), packing);
@@ -64,6 +67,10 @@ fn points(d: usize, n: usize) -> Option<Construction> {
         |name: &str, cosine, packing| Some(Construction { name: name.into(), kind: Kind::Signed, packing, cosine });
     if (2..=d + 1).contains(&n) {
         return made("simplex", -1.0 / (n - 1) as f64, within(&simplex(n - 1), d));
+    }
+    if d == 1 {
+        let sign = |i: usize| if i.is_multiple_of(2) { 1.0 } else { -1.0 };
+        return made("the only two points, repeated", 1.0, Packing::real(1, (0..n).map(sign).collect()));
     }
     if d == 2 && n > 2 {
         return made("regular polygon", (std::f64::consts::TAU / n as f64).cos(), polygon(n, n));

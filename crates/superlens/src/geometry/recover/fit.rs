@@ -1,7 +1,30 @@
 //! The least-squares fit of one row by a few atoms.
 
 use super::{Dictionary, Sparse};
+use rayon::prelude::*;
+use superlens_tensor::Mat;
 use superlens_tensor::kernels::pointwise::dot;
+
+/// `found` `[rows]` for `x` `[rows, d]`, each row fitted again by least squares on its atoms: without the penalty, which shrinks every
+/// coefficient. Where none may be negative, atoms that would get such a coefficient are left out. A row with more atoms than dimensions stays as
+/// it is: that is no support. Panics where numbers of rows differ.
+pub fn refit(dictionary: &Dictionary, x: &Mat, found: &[Sparse], non_negative: bool) -> Vec<Sparse> {
+    assert_eq!(found.len(), x.rows(), "rows found and rows given");
+    let row = |(i, row): (usize, &Sparse)| {
+        if row.len() > dictionary.d() {
+            return row.clone();
+        }
+        let mut support: Vec<usize> = row.iter().map(|c| c.0 as usize).collect();
+        loop {
+            let fitted = least_squares(dictionary, x.row(i), &support);
+            if !non_negative || fitted.iter().all(|c| c.1 > 0.0) {
+                return fitted;
+            }
+            support = fitted.iter().filter(|c| c.1 > 0.0).map(|c| c.0 as usize).collect();
+        }
+    };
+    found.par_iter().enumerate().map(row).collect()
+}
 
 /// Least squares of `x` on the atoms of `support`, by Cholesky's method in `f64`; coefficients belong to the dictionary as it was
 /// given. An atom in the span of those before it gets none.
@@ -53,7 +76,7 @@ pub(super) fn solve(dictionary: &Dictionary, support: &[usize], targets: &[f64])
 mod tests {
     use super::super::unit_rows;
     use super::*;
-    use superlens_tensor::{Mat, Rng};
+    use superlens_tensor::Rng;
 
     #[test]
     fn the_rest_is_at_right_angles_to_every_atom_taken() {
@@ -70,5 +93,19 @@ mod tests {
         let fit = dictionary.rebuild(&[found]);
         let rest: Vec<f32> = x.row(0).iter().zip(fit.row(0)).map(|(a, b)| a - b).collect();
         assert!([0, 2, 4].iter().all(|&j| dot(atoms.row(j), &rest).abs() < 1e-5));
+    }
+
+    #[test]
+    fn a_fit_gives_back_what_a_penalty_took() {
+        let dictionary = Dictionary::new(&Mat::from_fn(5, 5, |i, j| f32::from(i == j) * 2.0));
+        let x = Mat::from_vec(1, 5, vec![3.0, -2.0, 0.4, 0.0, 1.0]);
+        assert_eq!(
+            refit(&dictionary, &x, &[vec![(0, 1.25), (1, -0.75), (4, 0.25)]], false)[0],
+            [(0, 1.5), (1, -1.0), (4, 0.5)]
+        );
+        assert_eq!(refit(&dictionary, &x, &[vec![(0, 1.25), (1, 0.1)]], true)[0], [(0, 1.5)]);
+        let pair = Dictionary::new(&Mat::from_vec(2, 1, vec![1.0, 2.0]));
+        let both = vec![vec![(0, 0.5), (1, 0.1)]];
+        assert_eq!(refit(&pair, &Mat::from_vec(1, 1, vec![3.0]), &both, false), both);
     }
 }

@@ -1,16 +1,19 @@
 //! What can be said of coefficients that were found: how many, how near the rows, how near the optimum, how near the truth.
 
-use super::planted::{Score, support};
+use super::lasso::broken;
+use super::planted::{Score, active_atoms};
 use super::{Dictionary, Sparse};
 use superlens_tensor::Mat;
 
+/// A row has converged if its optimality conditions hold to this share of λ.
+pub const CONVERGED: f32 = 1e-3;
 /// Rows at a time.
 const BLOCK: usize = 512;
 
 /// Coefficients of many rows, measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Measure {
-    /// Mean number of active atoms of a row.
+    /// Mean number of active atoms of a row: all whose coefficient is not zero.
     pub active: f64,
     /// Mean over the rows of `‖x − s D‖ / ‖x‖`.
     pub residual: f64,
@@ -28,6 +31,10 @@ pub struct Optimality {
     /// Duality gap as a share of `‖x‖²`: mean and largest over the rows. No row is further above its least value than this.
     pub gap: f64,
     pub largest_gap: f64,
+    /// By how much an optimality condition is broken, as a share of λ: the most over atoms and rows; and the rows in which one is broken by
+    /// more than [`CONVERGED`]. As measured on the coefficients, whatever the solver thought of them.
+    pub largest_violation: f64,
+    pub unconverged: usize,
 }
 
 impl Measure {
@@ -45,9 +52,7 @@ impl Measure {
         let (mut residual, mut optimality) = (0.0, Optimality::default());
         for from in (0..x.rows()).step_by(BLOCK) {
             let to = (from + BLOCK).min(x.rows());
-            let mut rest = dictionary.rebuild(&found[from..to]);
-            let given = x.data()[from * x.cols()..to * x.cols()].iter();
-            rest.data_mut().iter_mut().zip(given).for_each(|(r, x)| *r = x - *r);
+            let rest = residuals(dictionary, x, found, from, to);
             let pulls = lambda.map(|_| dictionary.correlations(&rest));
             for i in from..to {
                 let (whole, left) = (squared(x.row(i)), squared(rest.row(i - from)));
@@ -61,16 +66,46 @@ impl Measure {
                     optimality.objective += objective / rows;
                     optimality.gap += gap / rows;
                     optimality.largest_gap = optimality.largest_gap.max(gap);
+                    let off = violation(dictionary, &found[i], pulls.row(i - from), lambda, non_negative);
+                    optimality.largest_violation = optimality.largest_violation.max(off);
+                    optimality.unconverged += usize::from(off > f64::from(CONVERGED));
                 }
             }
         }
         Measure {
-            active: found.iter().map(|row| support(row).len()).sum::<usize>() as f64 / rows,
+            active: found.iter().map(|row| active_atoms(row).count()).sum::<usize>() as f64 / rows,
             residual: residual / rows,
             score: truth.map(|truth| Score::of(found, truth)),
             optimality: lambda.map(|_| optimality),
         }
     }
+}
+
+/// `x − s D` of the rows `from..to`, summed in `f64`: near an exact fit it is much smaller than what it is the difference of.
+fn residuals(dictionary: &Dictionary, x: &Mat, found: &[Sparse], from: usize, to: usize) -> Mat {
+    let mut rest = Vec::with_capacity((to - from) * x.cols());
+    for i in from..to {
+        let mut row: Vec<f64> = x.row(i).iter().map(|v| f64::from(*v)).collect();
+        for &(j, c) in &found[i] {
+            let c = f64::from(c) * f64::from(dictionary.norms()[j as usize]);
+            row.iter_mut().zip(dictionary.atoms().row(j as usize)).for_each(|(r, a)| *r -= c * f64::from(*a));
+        }
+        rest.extend(row.iter().map(|v| *v as f32));
+    }
+    Mat::from_vec(to - from, x.cols(), rest)
+}
+
+/// The most by which the optimality condition of an atom is broken, as a share of λ; `pulls` are the correlations with the residual.
+fn violation(dictionary: &Dictionary, found: &Sparse, pulls: &[f32], lambda: f32, non_negative: bool) -> f64 {
+    let mut found = found.iter().peekable();
+    let mut worst = 0.0f32;
+    for (j, &pull) in pulls.iter().enumerate() {
+        let s = found.next_if(|c| c.0 as usize == j).map_or(0.0, |c| c.1);
+        if dictionary.norms()[j] > 0.0 {
+            worst = worst.max(broken(s, pull, lambda, non_negative));
+        }
+    }
+    f64::from(worst) / f64::from(lambda)
 }
 
 /// The objective, and that of the dual at the residual, scaled down until no atom correlates with it by more than λ.
@@ -124,6 +159,6 @@ mod tests {
         let x = Mat::from_vec(2, 3, vec![3.0, 4.0, 0.0, 0.0, 0.0, 0.0]);
         let m = Measure::of(&dictionary, &x, &[vec![], vec![]], None, Some(4.0), false);
         assert_eq!((m.active, m.residual, m.score), (0.0, 0.5, None));
-        assert_eq!(m.optimality, Some(Optimality { objective: 6.25, gap: 0.0, largest_gap: 0.0 }));
+        assert_eq!(m.optimality, Some(Optimality { objective: 6.25, ..Optimality::default() }));
     }
 }

@@ -16,8 +16,6 @@ pub struct Choice {
     /// Weight of the absolute coefficients, of methods with a penalty.
     pub lambda: f32,
     pub non_negative: bool,
-    /// Whether what a penalty shrank is fitted again without it.
-    pub debias: bool,
 }
 
 /// What a method must be told.
@@ -44,8 +42,8 @@ pub struct Method {
 pub const METHODS: &[Method] = &[
     Method { name: "omp", about: "orthogonal matching pursuit, k atoms a row", needs: Needs::Count, gram: true, build: |c, _| Box::new(Omp { k: c.k, non_negative: c.non_negative }) },
     Method { name: "cosamp", about: "compressive sampling matching pursuit, k atoms a row", needs: Needs::Count, gram: true, build: |c, _| Box::new(CoSaMp { k: c.k, non_negative: c.non_negative }) },
-    Method { name: "lasso", about: "the LASSO by coordinate descent on the atoms that matter", needs: Needs::Penalty, gram: true, build: |c, _| Box::new(Lasso { non_negative: c.non_negative, debias: c.debias, ..Lasso::new(c.lambda) }) },
-    Method { name: "fista", about: "the LASSO by accelerated steps on whole vectors", needs: Needs::Penalty, gram: false, build: |c, _| Box::new(Fista { non_negative: c.non_negative, debias: c.debias, ..Fista::new(c.lambda) }) },
+    Method { name: "lasso", about: "the LASSO by coordinate descent on the atoms that matter", needs: Needs::Penalty, gram: true, build: |c, _| Box::new(Lasso { non_negative: c.non_negative, ..Lasso::new(c.lambda) }) },
+    Method { name: "fista", about: "the LASSO by accelerated steps on whole vectors", needs: Needs::Penalty, gram: false, build: |c, _| Box::new(Fista { non_negative: c.non_negative, ..Fista::new(c.lambda) }) },
     Method { name: "basis_pursuit", about: "least absolute sum that explains the row exactly", needs: Needs::Nothing, gram: true, build: |c, _| Box::new(BasisPursuit { non_negative: c.non_negative }) },
     Method { name: "amp", about: "approximate message passing, for random dictionaries", needs: Needs::Nothing, gram: false, build: |c, d| Box::new(Amp::tuned(d, c.non_negative)) },
 ];
@@ -93,7 +91,7 @@ pub fn recover_in_blocks(
 #[cfg(test)]
 mod tests {
     use super::super::planted::planted;
-    use super::super::{recovered, unit_rows};
+    use super::super::{recovered, refit, unit_rows};
     use super::*;
     use superlens_tensor::Rng;
 
@@ -104,11 +102,13 @@ mod tests {
         let dictionary = Dictionary::new(&unit_rows(BLOCK / FEWEST / 256, 100, &mut rng));
         for non_negative in [false, true] {
             let (x, truth) = planted(&dictionary, 90, 6, non_negative, &mut rng);
-            let choice = Choice { k: 6, lambda: 0.05, non_negative, debias: true };
+            let choice = Choice { k: 6, lambda: 0.05, non_negative };
             for entry in METHODS {
                 let method = Method::find(entry.name).unwrap().build(&choice, &dictionary);
                 assert_eq!(method.name(), entry.name);
                 let found = recover_in_blocks(&*method, &dictionary, &x, &mut |_| ControlFlow::Continue(())).unwrap();
+                let refitted = refit(&dictionary, &x, &found, non_negative);
+                let found = if entry.needs == Needs::Penalty { refitted } else { found };
                 let won = found.iter().zip(&truth).filter(|(f, t)| recovered(f, t)).count();
                 assert!(won >= 88, "{}: {won} of 90", entry.name);
             }

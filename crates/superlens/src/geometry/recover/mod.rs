@@ -5,6 +5,7 @@
 
 mod amp;
 mod cosamp;
+mod feature_sign;
 mod fista;
 mod fit;
 mod lasso;
@@ -22,6 +23,7 @@ use superlens_tensor::{Mat, Rng};
 pub use amp::Amp;
 pub use cosamp::CoSaMp;
 pub use fista::Fista;
+pub use fit::refit;
 pub use lasso::{BasisPursuit, Lasso};
 pub use omp::Omp;
 pub use planted::recovered;

@@ -3,9 +3,9 @@
 //! Axes as in the literature: δ = measurements / unknowns and ρ = active / measurements. For a dictionary of `n` atoms in `d`
 //! dimensions δ = d/n and ρ = k/d.
 
-use super::methods::{Choice, Method};
+use super::methods::{Choice, Method, Needs};
 use super::planted::{Amplitudes, planted_as, recovered};
-use super::{Dictionary, unit_rows};
+use super::{Dictionary, refit, unit_rows};
 use rayon::prelude::*;
 use statrs::distribution::{Continuous, ContinuousCDF, Normal};
 use std::collections::BTreeMap;
@@ -114,13 +114,16 @@ impl Transition {
 
     /// The share of trials that are recovered, each on a dictionary of its own.
     fn successes(&self, d: usize, k: usize, rng: &Rng) -> f64 {
-        let choice = Choice { k, lambda: LAMBDA, non_negative: self.non_negative, debias: true };
+        let choice = Choice { k, lambda: LAMBDA, non_negative: self.non_negative };
         let one = |trial: usize| {
             let mut rng = rng.fork_index(trial as u64);
             let atoms = unit_rows(self.atoms, d, &mut rng);
             let dictionary = if self.method.gram { Dictionary::new(&atoms) } else { Dictionary::without_gram(atoms) };
             let (x, truth) = planted_as(&dictionary, 1, k, self.amplitudes, self.non_negative, &mut rng);
-            let found = self.method.build(&choice, &dictionary).recover(&dictionary, &x);
+            let mut found = self.method.build(&choice, &dictionary).recover(&dictionary, &x);
+            if self.method.needs == Needs::Penalty {
+                found = refit(&dictionary, &x, &found, self.non_negative);
+            }
             recovered(&found[0], &truth[0])
         };
         let won = (0..self.trials).into_par_iter().with_max_len(1).filter(|&t| one(t)).count();

@@ -45,7 +45,7 @@ fn any_signals(dictionary: &Dictionary, rows: usize, most: usize, non_negative: 
 }
 
 fn build(name: &str, k: usize, non_negative: bool, dictionary: &Dictionary) -> Box<dyn Recovery> {
-    Method::find(name).unwrap().build(&Choice { k, lambda: 0.1, non_negative, debias: false }, dictionary)
+    Method::find(name).unwrap().build(&Choice { k, lambda: 0.1, non_negative }, dictionary)
 }
 
 proptest! {
@@ -83,7 +83,7 @@ proptest! {
         scaled.data_mut().iter_mut().for_each(|v| *v *= by);
         for name in ["omp", "cosamp", "lasso"] {
             let solver = |dictionary: &Dictionary, lambda: f32| {
-                let choice = Choice { k: 4, lambda, non_negative, debias: false };
+                let choice = Choice { k: 4, lambda, non_negative };
                 Method::find(name).unwrap().build(&choice, dictionary)
             };
             let want = plain.rebuild(&solver(&plain, 0.1).recover(&plain, &x));

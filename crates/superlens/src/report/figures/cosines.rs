@@ -60,13 +60,21 @@ pub fn cosines(c: &Cosines) -> Figure {
     }
     outline.push((x.at(ends[1]), area.bottom));
     sheet.polygon("null-soft", &outline);
+    // Where a label stands: to the right of its line where there is room.
+    let spot = |k: usize| {
+        let (at, wide) = (x.at(c.marks[k].0), text_width(&c.marks[k].1, 13.0));
+        if at + 6.0 + wide < WIDTH - EDGE { (at + 6.0, at + 6.0 + wide) } else { (at - 6.0 - wide, at - 6.0) }
+    };
+    // A line begins below the labels of others that it would strike through.
+    let begins = |k: usize| {
+        let at = x.at(c.marks[k].0);
+        let struck = (k + 1..c.marks.len()).filter(|&j| spot(j).0 - 2.0 < at && at < spot(j).1 + 2.0).max();
+        labels + LABEL * struck.map_or(k as f64 - 0.6, |j| j as f64 + 0.3)
+    };
     for (k, (value, label, class)) in c.marks.iter().enumerate() {
         let (at, high) = (x.at(*value), labels + LABEL * k as f64);
-        sheet.line(class, (at, high - 8.0), (at, area.bottom));
-        // To the right where there is room.
-        let fits = at + 6.0 + text_width(label, 13.0) < WIDTH - EDGE;
-        let (anchor, off) = if fits { (Anchor::Start, 6.0) } else { (Anchor::End, -6.0) };
-        sheet.text("soft", anchor, at + off, high, label);
+        sheet.line(class, (at, begins(k)), (at, area.bottom));
+        sheet.text("soft", Anchor::Start, spot(k).0, high, label);
     }
     sheet.x_axis(&area, &x.ticks(), c.axis);
     let told: Vec<String> = c.marks.iter().map(|m| m.1.clone()).collect();

@@ -32,8 +32,7 @@ pub fn heat(h: &Heat) -> Figure {
     let lines: Vec<f64> =
         h.panels.chunks(across).map(|line| line.iter().map(tall).fold(0.0, f64::max) + 24.0).collect();
     let mut sheet = Sheet::new(width, lines.iter().sum::<f64>() + 118.0, &h.title);
-    let keys = [("m4", "below zero"), ("zero", "near zero"), ("p4", "above zero")];
-    let top = sheet.legend(&keys.map(|(class, name)| (Key::Box(class), name.to_string())));
+    let top = sheet.legend(&keys(h));
     let mut y = top + 22.0;
     for (panels, height) in h.panels.chunks(across).zip(&lines) {
         for (k, p) in panels.iter().enumerate() {
@@ -49,6 +48,24 @@ pub fn heat(h: &Heat) -> Figure {
     };
     let description = h.panels.iter().map(each).collect::<Vec<_>>().join("; ");
     sheet.finish(h.name, &h.title, h.caption.clone(), description)
+}
+
+/// What the colours stand for: with numbers where there is one panel, whose steps are known; without where each has its own.
+fn keys(h: &Heat) -> Vec<(Key, String)> {
+    if let [only] = &h.panels[..] {
+        let rows = shrunk(&only.rows, columns(only));
+        let has = |sign: f64| {
+            rows.iter().flatten().any(|v| drawable(*v) && v * sign >= ZERO * largest(&rows).max(f64::MIN_POSITIVE))
+        };
+        let step = |k: usize| words::number(largest(&rows) * k as f64 / 5.0);
+        let below = [4, 2, 0].map(|k| (Key::Box(BELOW[k]), format!("to −{}", step(k + 1))));
+        let above = [0, 2, 4].map(|k| (Key::Box(ABOVE[k]), format!("to {}", step(k + 1))));
+        let zero = [(Key::Box("zero"), "near zero".to_string())];
+        let below = below.into_iter().filter(|_| has(-1.0));
+        return below.chain(zero).chain(above.into_iter().filter(|_| has(1.0))).collect();
+    }
+    let keys = [("m4", "below zero"), ("zero", "near zero"), ("p4", "above zero")];
+    keys.map(|(class, name)| (Key::Box(class), name.to_string())).to_vec()
 }
 
 fn columns(p: &HeatPanel) -> usize {

@@ -3,7 +3,7 @@
 use super::sweep::{Sweep, sweep};
 use crate::{
     geometry::recover::{Sparse, measure::Measure},
-    report::svg::Figure,
+    report::{svg::Figure, words},
     toy::lab::{Axis, Series},
 };
 
@@ -37,7 +37,7 @@ pub fn path(lines: &[(f32, Measure)]) -> Figure {
 }
 
 /// Each coefficient found against the one that was planted; what lies on the diagonal came back.
-pub fn coefficients(found: &[Sparse], truth: &[Sparse]) -> Figure {
+pub fn coefficients(found: &[Sparse], truth: &[Sparse], lambda: Option<f32>) -> Figure {
     let mut points = Vec::new();
     for (f, t) in found.iter().zip(truth) {
         let value = |row: &Sparse, j: u32| row.iter().find(|a| a.0 == j).map_or(0.0, |a| f64::from(a.1));
@@ -53,9 +53,10 @@ pub fn coefficients(found: &[Sparse], truth: &[Sparse]) -> Figure {
         Series { name: "exact".into(), points: vec![(low, low), (high, high)], line: true },
         Series { name: "coefficients".into(), points, line: false },
     ];
+    let at = lambda.map_or(String::new(), |l| format!(", λ = {}", words::number(l.into())));
     sweep(&Sweep {
         name: "coefficients",
-        title: "Coefficients found against those planted",
+        title: &format!("Coefficients found against those planted{at}"),
         caption: "On the line: came back as planted. On the horizontal axis: missed. Above and below zero: atoms that were \
                   found and not planted.",
         x: &Axis::linear("planted"),
@@ -94,8 +95,8 @@ mod tests {
         let figures = [
             path(&[]),
             path(&[(0.1, m), (1e-30, m)]),
-            coefficients(&[], &[]),
-            coefficients(&rows, &[vec![(1, -2.0)]]),
+            coefficients(&[], &[], None),
+            coefficients(&rows, &[vec![(1, -2.0)]], Some(0.01)),
             rest(&[]),
             rest(&[0.5]),
         ];

@@ -20,11 +20,13 @@ pub fn coherence(c: &Coherence, orientation: &str) -> Answer {
     let mut put = |key: &str, value: Value| keys.insert(key.into(), value);
     put("n", c.n.into());
     put("dims", c.dims.into());
-    put("zero_rows", c.zero_rows.into());
+    put("zero_rows", c.zero_rows.len().into());
+    put("zero_rows_at", json!(c.zero_rows));
     put("orientation", orientation.into());
     put("sampled", c.sampled.into());
     put("pairs", c.pairs.into());
     put("max_abs_cos", c.max_abs_cos.into());
+    put("max_abs_cos_is", if c.sampled { "of drawn pairs" } else { "exact" }.into());
     put("max_cos", c.max_cos.into());
     put("min_cos", c.min_cos.into());
     put("rms_cos", c.rms_cos.into());
@@ -69,7 +71,7 @@ fn cosines_table(c: &Coherence) -> Vec<Vec<String>> {
     let least =
         |bounds: &[Bound]| best(bounds).map_or("–".into(), |b| format!("{} {}", bound_name(b.name), five(b.cosine)));
     vec![
-        row(["over pairs", "these", "random", "no packing below"]),
+        row([if c.sampled { "over drawn pairs" } else { "over all pairs" }, "these", "random", "no packing below"]),
         vec![
             "largest |cosine| (lines)".into(),
             five(c.max_abs_cos),
@@ -181,9 +183,10 @@ fn says(c: &Coherence, orientation: &str) -> Vec<String> {
             _ => "about as close as",
         };
         format!(
-            "{n} share {d}, {} of one each on average; their closest pair (|cosine| {}; signed, {}) is {beside} that of random directions (about \
+            "{n} share {d}, {} of one each on average; their closest {}pair (|cosine| {}; signed, {}) is {beside} that of random directions (about \
              {}), and no {} lines could do better than {}.",
             words::percent(share),
+            if c.sampled { "drawn " } else { "" },
             five(c.max_abs_cos),
             five(c.max_cos),
             five(random),
@@ -199,8 +202,11 @@ fn says(c: &Coherence, orientation: &str) -> Vec<String> {
     if c.sampled {
         says.push("Too many for all pairs: the cosines are those of 20 million drawn pairs, so the largest of all may be larger.".into());
     }
-    if c.zero_rows > 0 {
-        says.push(format!("{} left out: they are zero and have no direction.", words::counted(c.zero_rows, "row")));
+    if !c.zero_rows.is_empty() {
+        says.push(format!(
+            "{} left out: they are zero beside the others and have no direction.",
+            words::counted(c.zero_rows.len(), "row")
+        ));
     }
     says
 }
@@ -210,7 +216,11 @@ fn histogram(c: &Coherence, kind: Kind) -> Figure {
         Kind::Signed => (&c.signed_histogram, &c.random.signed_histogram, -1.0, &c.points_bounds, c.max_cos),
         Kind::Lines => (&c.absolute_histogram, &c.random.absolute_histogram, 0.0, &c.lines_bounds, c.max_abs_cos),
     };
-    let mut marks = vec![(largest, format!("largest here, {}", five(largest)), "found-wide")];
+    let mut marks = vec![(
+        largest,
+        format!("largest {}, {}", if c.sampled { "drawn" } else { "here" }, five(largest)),
+        "found-wide",
+    )];
     if kind == Kind::Lines {
         let expected = c.random.expected_max_abs_cos;
         marks.push((expected, format!("largest of random ones, about {}", five(expected)), "null-dash"));

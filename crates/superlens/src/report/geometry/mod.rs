@@ -60,7 +60,7 @@ fn cosine(kind: Kind) -> &'static str {
 /// Bounds by name: `null` for those that say nothing of so many directions of this kind.
 fn bounds_json(bounds: &[Bound]) -> Value {
     let of = |name: &str| bounds.iter().find(|b| b.name == name).map_or(Value::Null, |b| b.cosine.into());
-    ["welch", "orthoplex", "second", "rankin", "levenshtein"]
+    ["welch", "orthoplex", "second", "rankin", "levenshtein", "pigeonhole"]
         .map(|name| (name.to_string(), of(name)))
         .into_iter()
         .collect()

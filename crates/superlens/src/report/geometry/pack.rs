@@ -3,7 +3,7 @@
 use super::{Answer, bound_name, bounds_json, cosine, five, row};
 use crate::geometry::bounds::{Bound, Kind, best_bound, bounds};
 use crate::geometry::pack::Best;
-use crate::report::figures;
+use crate::report::{figures, words};
 use crate::toy::lab::{Axis, Series};
 use serde_json::{Map, Value, json};
 
@@ -50,7 +50,7 @@ pub fn pack(best: &Best) -> Answer {
     }
     let what = if kind == Kind::Lines { "lines" } else { "directions" };
     Answer {
-        title: format!("{n} {what} in {d} dimensions"),
+        title: format!("{n} {what} in {}", words::counted(d, "dimension")),
         keys,
         tables: vec![table],
         says: vec![says(best, gap)],
@@ -59,11 +59,13 @@ pub fn pack(best: &Best) -> Answer {
 }
 
 fn says(best: &Best, gap: f64) -> String {
-    let (n, d) = (best.packing.n(), best.packing.d());
+    let (n, d) = (best.packing.n(), words::counted(best.packing.d(), "dimension"));
     let what = match best.kind {
-        Kind::Lines => format!("{n} lines in {d} dimensions keep every |cosine| at or below {}", five(best.cosine)),
+        Kind::Lines if best.packing.d() == 1 => format!("{d} has one line: {n} must coincide"),
+        Kind::Signed if best.packing.d() == 1 && n > 2 => format!("{d} has two points: of {n} some must coincide"),
+        Kind::Lines => format!("{n} lines in {d} keep every |cosine| at or below {}", five(best.cosine)),
         Kind::Signed => {
-            format!("{n} directions in {d} dimensions keep every signed cosine at or below {}", five(best.cosine))
+            format!("{n} directions in {d} keep every signed cosine at or below {}", five(best.cosine))
         }
     };
     let how = match (gap < 1e-9, best.exact) {

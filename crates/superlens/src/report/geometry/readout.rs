@@ -173,6 +173,26 @@ pub fn exact(e: &Exact) -> Answer {
              cosine, at the price of p²/6 for each where antipodes are on together. A count of features must name its notion.",
             e.dims, e.dims
         )],
-        figures: Vec::new(),
+        figures: vec![coactivity(e)],
     }
+}
+
+/// The error of `[I, −I]` behind a ReLU over how often features are on, beside its law.
+fn coactivity(e: &Exact) -> crate::report::Figure {
+    let curve = |name: &str, of: &dyn Fn(&(f64, f64, f64)) -> f64, line| Series {
+        name: name.into(),
+        points: e.coactivity.iter().map(|c| (c.0, of(c))).collect(),
+        line,
+    };
+    let fine = (0..=100).map(|i| 0.01 * f64::from(i)).map(|p| (p, p * p / 6.0)).collect();
+    figures::sweep(&figures::Sweep {
+        name: "coactivity",
+        title: "What two features a dimension cost",
+        caption: "The squared error per feature of 2d features in d dimensions, antipodes behind a ReLU, over the share of rows in which \
+                  a feature is on. Only antipodes that are on together are confused: p² of the rows.",
+        x: &Axis::linear("density p"),
+        y: &Axis::linear("squared error per feature"),
+        series: &[Series { name: "law p²/6".into(), points: fine, line: true }, curve("found", &|c| c.1, false)],
+        levels: &[],
+    })
 }

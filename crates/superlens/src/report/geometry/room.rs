@@ -133,7 +133,7 @@ fn curves(d: usize, epsilon: f64, points: &[Point]) -> crate::report::Figure {
     ];
     figures::sweep(&figures::Sweep {
         name: "room",
-        title: &format!("How close do N directions come in {} dimensions?", words::count(d)),
+        title: &format!("How close N directions come in {} dimensions", words::count(d)),
         caption: "The largest |cosine| of N random corners of the hypercube, beside what chance is expected to give, the union bound, \
                   and the bound below which no arrangement comes. It rises with the logarithm of N only: twice the directions cost \
                   hardly more interference.",

@@ -1,7 +1,9 @@
 //! Best packings found, over dimensions and numbers of directions.
 
-use super::{Answer, five, pack::excess, row};
+use super::{Answer, cosine, five, pack::excess, row};
 use crate::geometry::bounds::{Kind, best_bound, bounds};
+use crate::report::{Figure, figures};
+use crate::toy::lab::{Axis, Series};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
@@ -52,8 +54,40 @@ pub fn table(entries: &[Entry]) -> Answer {
                 .into(),
             format!("{met} of {} meet a bound; {exact} are exact constructions.", entries.len()),
         ],
-        figures: Vec::new(),
+        figures: kinds.iter().filter_map(|kind| curves(entries, *kind)).collect(),
     }
+}
+
+/// The largest cosine over the number of directions, a curve for each of some dimensions.
+fn curves(entries: &[Entry], kind: Kind) -> Option<Figure> {
+    /// Curves that can be told apart.
+    const CURVES: usize = 4;
+    let of_kind = || entries.iter().filter(|e| e.kind == kind);
+    let dims: Vec<usize> = of_kind().map(|e| e.d).collect::<BTreeSet<_>>().into_iter().collect();
+    let shown = dims.len().min(CURVES);
+    let picked = (0..shown).map(|k| dims[k * (dims.len() - 1) / (shown - 1).max(1)]);
+    let curve = |d: usize| Series {
+        name: format!("d = {d}"),
+        points: of_kind().filter(|e| e.d == d).map(|e| (e.n as f64, e.cosine)).collect(),
+        line: true,
+    };
+    let series: Vec<Series> = picked.map(curve).collect();
+    let (name, title) = match kind {
+        Kind::Lines => ("packings-lines", "Best packings of lines found"),
+        Kind::Signed => ("packings-signed", "Best packings of directions found"),
+    };
+    (!series.is_empty()).then(|| {
+        figures::sweep(&figures::Sweep {
+            name,
+            title,
+            caption: "The least largest cosine found for N directions: each dimension more leaves room for many. Steps are packings of \
+                      more directions of which some can be left out, and nothing is gained.",
+            x: &Axis::linear("directions N"),
+            y: &Axis::linear(&format!("largest {}", cosine(kind))),
+            series: &series,
+            levels: &[],
+        })
+    })
 }
 
 fn grid(entries: &[Entry], kind: Kind) -> Vec<Vec<String>> {
