@@ -66,12 +66,7 @@ pub fn run(args: &Train, global: Global) -> Result<(), Failure> {
         (Some(_), _) => descend(&plan, &rows, &mut folder, &rng, &progress)?,
         (None, Rows::Matrix { x, .. }) => fit(&plan, &x.mat, &rng, &progress)?,
         (None, Rows::Store(rows)) => fit(&plan, &sample(rows, &plan.arch, &rng)?, &rng, &progress)?,
-        (None, Rows::Model(_)) => {
-            return Err(Failure::Input(format!(
-                "--synthetic: expected an architecture that is trained step by step, found `{}`; write rows with superlens synth",
-                plan.arch
-            )));
-        }
+        (None, Rows::Model(_)) => return Err(not_by_steps(&plan.arch)),
     };
     write(&folder, &plan, &sae, &report)?;
     drop(progress);
@@ -123,10 +118,16 @@ fn check_arch(plan: &Plan) -> Result<(), Failure> {
         return plan.recipe().check((entry.build)(&plan.options()).as_ref()).map_err(Failure::input);
     }
     if find(&plan.arch).is_some() {
-        return Ok(());
+        return if plan.synthetic.is_some() { Err(not_by_steps(&plan.arch)) } else { Ok(()) };
     }
     let known: Vec<&str> = superlens::sae::ARCHES.iter().map(|a| a.id).collect();
     Err(Failure::Input(format!("--arch: expected one of {}, found `{}`", known.join(", "), plan.arch)))
+}
+
+fn not_by_steps(arch: &str) -> Failure {
+    Failure::Input(format!(
+        "--synthetic: expected an architecture that is trained step by step, found `{arch}`; write rows with superlens synth"
+    ))
 }
 
 /// Trains, from the last checkpoint if there is one.
