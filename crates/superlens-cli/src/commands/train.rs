@@ -10,8 +10,8 @@ use superlens::sae::files::{FileError, write_saelens};
 use superlens::sae::train::{self, InMemory, Source, Step, Stored, Trainer};
 use superlens::sae::{FitError, Sae, Size, find, metrics};
 use superlens_lm::store::{BUFFER_BYTES, Rows};
-use superlens_tensor::io::ReadOptions;
 use superlens_tensor::Rng;
+use superlens_tensor::io::ReadOptions;
 
 use super::activations::{self, Activations};
 use super::train_folder::Folder;
