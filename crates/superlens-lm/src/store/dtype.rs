@@ -110,7 +110,8 @@ mod tests {
             let mut odd = vec![0.0; numbers.len()];
             dtype.decode(&bytes[1..], &mut odd);
             let mut even = vec![0.0; numbers.len()];
-            dtype.decode(&bytes[1..].to_vec(), &mut even);
+            let aligned: Vec<u8> = bytes[1..].to_vec();
+            dtype.decode(&aligned, &mut even);
             assert_eq!((&odd, &even), (&numbers, &numbers), "{dtype}");
         }
     }

@@ -108,7 +108,7 @@ impl Rows {
     pub fn sample(&self, count: u64, run: u64, rng: &Rng) -> Vec<Range<u64>> {
         let (len, run) = (self.len(), run.max(1));
         if count >= len {
-            return vec![0..len];
+            return std::iter::once(0..len).collect();
         }
         let runs = (count / run).max(1);
         let run = run.min(count.max(1));

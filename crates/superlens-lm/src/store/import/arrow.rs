@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use arrow_array::RecordBatch;
 use arrow_ipc::MessageHeader;
 use arrow_ipc::reader::StreamDecoder;
+use arrow_schema::{DataType, Schema};
 use superlens_tensor::Mat;
 
 use super::table::{floats, is_float, is_list, leaf, tokens};
@@ -46,7 +47,7 @@ pub(super) fn open(src: &Path, files: Vec<PathBuf>, options: &Options) -> Result
     let opened = Opened {
         name: Some(column.clone()),
         width: mat.cols(),
-        dtype: if leaf == arrow_schema::DataType::Float16 { DType::F16 } else { DType::F32 },
+        dtype: if leaf == DataType::Float16 { DType::F16 } else { DType::F32 },
         tokens: !tokens.is_empty(),
         origin: fingerprint(&files, options.key.as_deref())?,
         pieces: Box::new(pieces(files, column, mat.cols(), !tokens.is_empty())),
@@ -153,30 +154,33 @@ impl Messages {
         if self.left == 0 {
             return Ok(None);
         }
-        let mut bytes = Vec::new();
-        self.take(4, &mut bytes)?;
-        if bytes[..] == CONTINUES {
-            self.take(4, &mut bytes)?;
+        let mut prefix = Vec::new();
+        self.take(4, &mut prefix)?;
+        if prefix[..] == CONTINUES {
+            self.take(4, &mut prefix)?;
         }
-        let at = bytes.len();
-        let size = bytes.last_chunk().map_or(0, |last| u32::from_le_bytes(*last));
+        let size = prefix.last_chunk().map_or(0, |last| u32::from_le_bytes(*last));
         if size == 0 {
             return Ok(None);
         }
-        self.take(size.into(), &mut bytes)?;
-        let bad = |what: String| source(&self.path, format!("is no Arrow that is read: {what}"));
-        let message = arrow_ipc::root_as_message(&bytes[at..]).map_err(|e| bad(e.to_string()))?;
+        let (mut head, mut data) = (Vec::new(), Vec::new());
+        self.take(size.into(), &mut head)?;
+        let path = self.path.clone();
+        let bad = |what: String| source(&path, format!("is no Arrow that is read: {what}"));
+        let message = arrow_ipc::root_as_message(&head).map_err(|e| bad(e.to_string()))?;
         let body = u64::try_from(message.bodyLength()).map_err(|e| bad(e.to_string()))?;
-        check(&message, body).map_err(bad)?;
-        self.take(body, &mut bytes)?;
-        let mut buffer = bytes.into();
-        let batch = self.decoder.decode(&mut buffer);
-        batch.map(Some).map_err(|e| source(&self.path, format!("is no Arrow that is read: {e}")))
+        self.take(body, &mut data)?;
+        // The decoder takes in the message before this one, which may be the schema, with the first bytes of this one.
+        self.decoder.decode(&mut prefix.into()).map_err(|e| bad(e.to_string()))?;
+        check(&message, body, self.decoder.schema().as_deref()).map_err(bad)?;
+        let head = self.decoder.decode(&mut head.into());
+        let batch = head.and_then(|_| self.decoder.decode(&mut data.into()));
+        batch.map(Some).map_err(|e| bad(e.to_string()))
     }
 }
 
 /// Whether what a message says of its body, of `body` bytes, can be. The decoder believes it.
-fn check(message: &arrow_ipc::Message, body: u64) -> Result<(), String> {
+fn check(message: &arrow_ipc::Message, body: u64, schema: Option<&Schema>) -> Result<(), String> {
     if message.header_type() == MessageHeader::Schema {
         return Ok(());
     }
@@ -188,6 +192,15 @@ fn check(message: &arrow_ipc::Message, body: u64) -> Result<(), String> {
     if !batch.buffers().iter().flatten().all(|buffer| within(buffer.offset(), buffer.length())) {
         return Err("a buffer lies outside its message".into());
     }
+    let mut sizes = Vec::new();
+    for field in schema.ok_or("a batch before its schema")?.fields() {
+        element_sizes(field.data_type(), &mut sizes)?;
+    }
+    let buffers: Vec<_> = batch.buffers().iter().flatten().collect();
+    let whole = buffers.iter().zip(&sizes).all(|(b, size)| b.offset() % 8 == 0 && b.length() % size == 0);
+    if buffers.len() != sizes.len() || !whole {
+        return Err("buffers that do not fit its columns".into());
+    }
     // A bit an entry is the least that is stored.
     let entries = |n: i64, nulls: i64| n >= 0 && nulls >= 0 && nulls <= n && n as u64 <= body.saturating_mul(8);
     if !batch.nodes().iter().flatten().all(|node| entries(node.length(), node.null_count())) {
@@ -195,6 +208,30 @@ fn check(message: &arrow_ipc::Message, body: u64) -> Result<(), String> {
     }
     if !entries(batch.length(), 0) {
         return Err("more rows than the message has bits".into());
+    }
+    Ok(())
+}
+
+/// Bytes of an element of each buffer that a column of this type has, those below it too.
+fn element_sizes(of: &DataType, sizes: &mut Vec<i64>) -> Result<(), String> {
+    // Every column begins with the bits that say which entries are there.
+    sizes.push(1);
+    match of {
+        DataType::List(inner) | DataType::LargeList(inner) | DataType::FixedSizeList(inner, _) => {
+            match of {
+                DataType::List(_) => sizes.push(4),
+                DataType::LargeList(_) => sizes.push(8),
+                _ => {}
+            }
+            return element_sizes(inner.data_type(), sizes);
+        }
+        DataType::Utf8 | DataType::Binary => sizes.extend([4, 1]),
+        DataType::LargeUtf8 | DataType::LargeBinary => sizes.extend([8, 1]),
+        DataType::Boolean => sizes.push(1),
+        other => match other.primitive_width() {
+            Some(width) => sizes.push(width as i64),
+            None => return Err(format!("a column of type {other}")),
+        },
     }
     Ok(())
 }

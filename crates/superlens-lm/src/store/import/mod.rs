@@ -8,15 +8,13 @@ mod parquet;
 #[cfg(feature = "tables")]
 mod table;
 
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use superlens_tensor::Mat;
 
 use super::dtype::DType;
 use super::error::Problem;
-use super::hash::hex;
 use super::manifest::Manifest;
 use super::{Plan, StoreError, TokenRow, Writer};
 
@@ -116,12 +114,13 @@ fn source(path: &Path, what: String) -> StoreError {
 /// A hash of names, lengths and heads: enough to tell another source, without reading all of a large one twice.
 #[cfg(feature = "tables")]
 fn fingerprint(files: &[PathBuf], key: Option<&str>) -> Result<String, StoreError> {
+    use std::io::Read;
     let mut told = format!("{key:?}").into_bytes();
     for path in files {
-        let file = File::open(path).map_err(StoreError::reading(path))?;
+        let file = fs::File::open(path).map_err(StoreError::reading(path))?;
         let len = file.metadata().map_err(StoreError::reading(path))?.len();
         told.extend(format!("{:?}{len}", path.file_name()).bytes());
         file.take(1 << 16).read_to_end(&mut told).map_err(StoreError::reading(path))?;
     }
-    Ok(hex(&told))
+    Ok(super::hash::hex(&told))
 }
