@@ -13,7 +13,7 @@ use superlens::toy::lab::TOYS;
 
 pub use geometry::{Coherence, Geometry, GeometryCommand, Pack, Readout, Room, Table};
 pub use recover::{Recover, RecoverPhase, RecoverRows, RecoverWhat};
-pub use sae::{Convert, Eval, Train};
+pub use sae::{Convert, Eval, Synth, Train};
 pub use tuning::Tuning;
 
 /// Why are the neurons of a layer polysemantic?
@@ -68,6 +68,7 @@ pub enum Command {
     Recover(Box<Recover>),
     Train(Box<Train>),
     Eval(Eval),
+    Synth(Synth),
     Geometry(Geometry),
     Convert(Convert),
 }

@@ -49,6 +49,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Toy(toy) => commands::toy::run(toy, cli.global),
         Command::Train(train) => commands::train::run(train, cli.global),
         Command::Eval(eval) => commands::eval::run(eval, cli.global),
+        Command::Synth(synth) => commands::synth::run(synth, cli.global),
         Command::Recover(recover) => commands::recover::run(recover, cli.global),
         Command::Run(run) => commands::run::run(run, cli.global),
         Command::Geometry(geometry) => commands::geometry::run(geometry, cli.global),

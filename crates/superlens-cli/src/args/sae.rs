@@ -19,8 +19,11 @@ pub struct Train {
     /// A config.toml like those in run folders, for settings that no flag gives
     pub config: Option<PathBuf>,
     /// The activation matrix: .npy, .npz or .safetensors
-    #[arg(long, value_name = "FILE", required_unless_present_any = ["config", "resume"])]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["config", "resume", "synthetic"])]
     pub activations: Option<PathBuf>,
+    /// Train on fresh rows of a synthetic model instead; "superlens synth list" shows them
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["activations", "key", "flatten"])]
+    pub synthetic: Option<String>,
     /// Which array of an .npz or .safetensors file to read
     #[arg(long, value_name = "NAME")]
     pub key: Option<String>,
@@ -79,9 +82,9 @@ pub struct Train {
     #[arg(long, value_name = "DIR", required_unless_present = "resume", help_heading = None::<&str>)]
     pub out: Option<PathBuf>,
     /// Go on with the run in this folder
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "activations", "out", "arch", "d_sae", "k", "target_l0", "l1",
-        "widths", "layers", "batch", "lr", "steps", "tokens", "warmup", "dead_after", "checkpoint_every", "key", "flatten", "targets",
-        "Tuning"], help_heading = None::<&str>)]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "activations", "synthetic", "out", "arch", "d_sae", "k", "target_l0",
+        "l1", "widths", "layers", "batch", "lr", "steps", "tokens", "warmup", "dead_after", "checkpoint_every", "key", "flatten",
+        "targets", "Tuning"], help_heading = None::<&str>)]
     pub resume: Option<PathBuf>,
 }
 
@@ -92,15 +95,16 @@ pub struct Train {
 #[command(after_help = "\
 Examples:
   superlens eval --sae runs/mlp3/sae --activations held_out.npy
-  superlens eval --sae runs/toy/sae --activations toy.npy --truth directions.npy --json
-  superlens eval --sae runs/mlp --activations mlp_in.npy --targets mlp_out.npy")]
+  superlens eval --sae runs/toy/sae --activations toy.npy --truth directions.npy --truth-acts truth.npz --json
+  superlens eval --sae runs/mlp --activations mlp_in.npy --targets mlp_out.npy
+  superlens eval --sae runs/bench/sae --synthetic 16k --rows 500000 --json")]
 pub struct Eval {
     /// The dictionary: a folder in the layout of SAELens, or a run folder
     #[arg(long, value_name = "DIR")]
     pub sae: PathBuf,
     /// The activation matrix: .npy, .npz or .safetensors
-    #[arg(long, value_name = "FILE")]
-    pub activations: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "synthetic")]
+    pub activations: Option<PathBuf>,
     /// Which array of an .npz or .safetensors file to read
     #[arg(long, value_name = "NAME")]
     pub key: Option<String>,
@@ -113,9 +117,40 @@ pub struct Eval {
     /// True directions, one a row
     #[arg(long, value_name = "FILE")]
     pub truth: Option<PathBuf>,
-    /// True activations, rows x directions
+    /// True activations, rows x directions: a sparse matrix as scipy.sparse.save_npz writes it, or a dense one
     #[arg(long, value_name = "FILE", requires = "truth")]
     pub truth_acts: Option<PathBuf>,
+    /// Measure on held-out rows of a synthetic model, against its truth; "superlens synth list" shows them
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["activations", "key", "flatten", "truth", "truth_acts"])]
+    pub synthetic: Option<String>,
+    /// Rows of the synthetic model
+    #[arg(long, value_name = "N", default_value_t = 500_000, requires = "synthetic", value_parser = clap::value_parser!(u64).range(2..))]
+    pub rows: u64,
+}
+
+/// Write activations whose features are known
+///
+/// NAME is a model, or "list" to see them all. DIR gets activations.npy, the true directions in features.npy (one a row), and the true
+/// activations in truth.npz, a sparse matrix that scipy.sparse.load_npz reads. The model is fixed by its name; --seed chooses the rows.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  superlens synth list
+  superlens synth 1k --rows 100000 --out bench1k
+  superlens train --synthetic 16k --arch batch_topk --d-sae 4096 --k 25 --lr 3e-4 --batch 1024 --tokens 20000000 --out runs/bench
+  superlens eval --sae runs/bench/sae --synthetic 16k --rows 500000")]
+pub struct Synth {
+    /// The model, or "list"
+    pub name: String,
+    /// Rows to write
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(2..))]
+    pub rows: u64,
+    /// The rows that "superlens eval" measures on, instead of those that "superlens train" learns from
+    #[arg(long)]
+    pub held_out: bool,
+    /// A new folder
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
 }
 
 /// Examples, and a line on every architecture.

@@ -11,12 +11,14 @@ mod recover_phase;
 mod recover_table;
 pub mod run;
 mod summary;
+pub mod synth;
 mod table;
 pub mod toy;
 mod toy_help;
 pub mod train;
 mod train_folder;
 mod train_plan;
+mod train_rows;
 
 use superlens::diagnose::{Mechanism, Verdict};
 use superlens::report::{InputFile, Settings};

@@ -7,13 +7,13 @@ use std::time::Instant;
 
 use serde::Serialize;
 use superlens::sae::files::{FileError, write_native, write_saelens};
-use superlens::sae::train::{self, InMemory, Source, Step, Trainer};
+use superlens::sae::train::{self, Step, Trainer};
 use superlens::sae::{FitError, Sae, Size, find, metrics};
-use superlens_tensor::io::{Loaded, ReadOptions, read_matrix};
 use superlens_tensor::{Mat, Rng};
 
 use super::train_folder::Folder;
 use super::train_plan::Plan;
+use super::train_rows::{Rows, spread};
 use crate::args::{Global, Train};
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -42,31 +42,34 @@ struct Report {
 pub fn run(args: &Train, global: Global) -> Result<(), Failure> {
     let progress = Progress::new(global.quiet);
     progress.at(0.0, "reading");
-    let (plan, loaded, targets, mut folder) = match &args.resume {
+    let (plan, rows, mut folder) = match &args.resume {
         Some(dir) => {
             let (folder, plan) = Folder::open(dir)?;
-            let loaded = read(&plan)?;
-            let targets = read_targets(&plan, loaded.mat.rows())?;
-            (plan, loaded, targets, folder)
+            let rows = Rows::open(&plan, &progress)?;
+            (plan, rows, folder)
         }
         None => {
             let plan = Plan::new(args, global)?;
-            let loaded = read(&plan)?;
-            let targets = read_targets(&plan, loaded.mat.rows())?;
-            let (rows, dims) = loaded.mat.shape();
-            let targets_sha256 = targets.as_ref().map(|t| t.sha256.clone());
-            let plan = Plan { sha256: Some(loaded.sha256.clone()), targets_sha256, ..plan }.resolve(rows, dims)?;
+            let rows = Rows::open(&plan, &progress)?;
+            let (many, dims) = rows.shape();
+            let (sha256, targets_sha256) = rows.sha256();
+            let plan = Plan { sha256, targets_sha256, ..plan }.resolve(many, dims)?;
             check_arch(&plan)?;
             let out = args.out.as_deref().unwrap_or(Path::new("."));
             let folder = Folder::create(out, &plan)?;
-            (plan, loaded, targets, folder)
+            (plan, rows, folder)
         }
     };
-    let data = Data { x: &loaded.mat, y: targets.as_ref().map(|t| &t.mat) };
     let rng = Rng::new(plan.seed).fork("train");
-    let (sae, report) = match train::find(&plan.arch) {
-        Some(_) => descend(&plan, data, &mut folder, &rng, &progress)?,
-        None => fit(&plan, &loaded.mat, &rng, &progress)?,
+    let (sae, report) = match (train::find(&plan.arch), &rows) {
+        (Some(_), _) => descend(&plan, &rows, &mut folder, &rng, &progress)?,
+        (None, Rows::Matrix { x, .. }) => fit(&plan, &x.mat, &rng, &progress)?,
+        (None, Rows::Model(_)) => {
+            return Err(Failure::Input(format!(
+                "--synthetic: expected an architecture that is trained step by step, found `{}`; write rows with superlens synth",
+                plan.arch
+            )));
+        }
     };
     write(&folder, &plan, &sae, &report)?;
     drop(progress);
@@ -75,7 +78,7 @@ pub fn run(args: &Train, global: Global) -> Result<(), Failure> {
         serde_json::to_writer_pretty(&mut out, &report).map_err(io::Error::from)?;
         writeln!(out)?;
     } else {
-        writeln!(out, "{}: {} latents on {} rows of {}", plan.arch, sae.d_sae(), loaded.mat.rows(), loaded.mat.cols())?;
+        writeln!(out, "{}: {} latents on {}", plan.arch, sae.d_sae(), rows.describe())?;
         writeln!(
             out,
             "FVU {:.4} · L0 {:.1} · {:.1} % of the latents dead",
@@ -91,42 +94,6 @@ pub fn run(args: &Train, global: Global) -> Result<(), Failure> {
         writeln!(out, "dictionary: {}", folder.path.join("sae").display())?;
     }
     Ok(out.flush()?)
-}
-
-/// What is read, and what is to be rebuilt where that is something else.
-#[derive(Clone, Copy)]
-struct Data<'a> {
-    x: &'a Mat,
-    y: Option<&'a Mat>,
-}
-
-fn read(plan: &Plan) -> Result<Loaded, Failure> {
-    let options = ReadOptions { key: plan.key.clone(), flatten: plan.flatten };
-    let loaded = read_matrix(Path::new(&plan.activations), &options).map_err(Failure::input)?;
-    check_hash(&plan.activations, &plan.sha256, &loaded)?;
-    Ok(loaded)
-}
-
-fn read_targets(plan: &Plan, rows: usize) -> Result<Option<Loaded>, Failure> {
-    let Some(file) = &plan.targets else { return Ok(None) };
-    let options = ReadOptions { key: None, flatten: plan.flatten };
-    let loaded = read_matrix(Path::new(file), &options).map_err(Failure::input)?;
-    check_hash(file, &plan.targets_sha256, &loaded)?;
-    let found = loaded.mat.rows();
-    if found == rows {
-        return Ok(Some(loaded));
-    }
-    Err(Failure::Input(format!("--targets {file}: expected {rows} rows, as the activations have, found {found}")))
-}
-
-fn check_hash(file: &str, expected: &Option<String>, loaded: &Loaded) -> Result<(), Failure> {
-    match expected {
-        Some(expected) if *expected != loaded.sha256 => Err(Failure::Input(format!(
-            "{file}: sha256: expected {expected}, found {}; these are not the activations that the run began with",
-            loaded.sha256
-        ))),
-        _ => Ok(()),
-    }
 }
 
 /// Before anything is written: is there such an architecture, and do its settings make sense?
@@ -163,7 +130,7 @@ fn check_arch(plan: &Plan) -> Result<(), Failure> {
 /// Trains, from the last checkpoint if there is one.
 fn descend(
     plan: &Plan,
-    data: Data,
+    rows: &Rows,
     folder: &mut Folder,
     rng: &Rng,
     progress: &Progress,
@@ -174,21 +141,18 @@ fn descend(
     };
     let (recipe, rng) = (plan.recipe(), rng.fork(&plan.arch));
     let failed = |error: FitError| match error {
-        FitError::NotFinite { .. } => Failure::Input(format!("{}: {error}", plan.activations)),
+        FitError::NotFinite { .. } => Failure::Input(format!("{}: {error}", rows.name(plan))),
         other => Failure::input(other),
     };
-    let mut source = InMemory::new(data.x, recipe.batch, &rng);
-    if let Some(y) = data.y {
-        source = source.with_targets(y);
-    }
+    let mut source = rows.source(plan.seed, recipe.batch, &rng);
     let mut trainer = match folder.last_state()? {
-        Some(state) => Trainer::resume(recipe, build()?, &mut source, &rng, state),
-        None => Trainer::new(recipe, build()?, &mut source, &rng),
+        Some(state) => Trainer::resume(recipe, build()?, source.as_mut(), &rng, state),
+        None => Trainer::new(recipe, build()?, source.as_mut(), &rng),
     }
     .map_err(failed)?;
     let (steps, every) = (plan.steps.unwrap_or(1), plan.checkpoint_every.unwrap_or(1));
     let look = (steps / LOOKS).max(1);
-    let rows = source.batch_rows() as u64;
+    let at_once = source.batch_rows() as u64;
     let (mut peak, mut timed, mut seconds) = (anonymous_mb(), 0u64, 0.0);
     let first = trainer.state().step;
     if first == 0 {
@@ -201,7 +165,7 @@ fn descend(
         let told = trainer.step(&batch).map_err(failed)?;
         if told.step >= first + UNTIMED {
             seconds += start.elapsed().as_secs_f64();
-            timed += rows;
+            timed += at_once;
         }
         if told.step % look == 0 || trainer.done() {
             folder.note(&serde_json::json!({
@@ -217,15 +181,16 @@ fn descend(
         }
         last = Some(told);
     }
-    let sae = trainer.finish(&mut source).map_err(failed)?;
-    let measured = measure(&sae, data);
+    let sae = trainer.finish(source.as_mut()).map_err(failed)?;
+    let (x, y) = rows.spread(plan.seed, MEASURED);
+    let measured = metrics::evaluate_against(&sae, &x, y.as_ref().unwrap_or(&x));
     let dead_after = plan.dead_after.unwrap_or(1);
     let silent = &trainer.state().silent;
     let dead = silent.iter().filter(|s| **s >= dead_after).count() as f64 / silent.len() as f64;
     let report = Report {
         arch: plan.arch.clone(),
         steps,
-        tokens: steps * rows,
+        tokens: steps * at_once,
         seconds,
         tokens_per_s: if seconds > 0.0 { timed as f64 / seconds } else { 0.0 },
         peak_anon_mb: larger(peak, anonymous_mb()),
@@ -247,7 +212,7 @@ fn fit(plan: &Plan, x: &Mat, rng: &Rng, progress: &Progress) -> Result<(Sae, Rep
     };
     let sae = (entry.build)(size).fit(x, rng, &mut watch).map_err(Failure::input)?;
     let seconds = start.elapsed().as_secs_f64();
-    let measured = measure(&sae, Data { x, y: None });
+    let measured = metrics::evaluate(&sae, &spread(x, MEASURED));
     let report = Report {
         arch: plan.arch.clone(),
         steps: 1,
@@ -262,20 +227,11 @@ fn fit(plan: &Plan, x: &Mat, rng: &Rng, progress: &Progress) -> Result<(Sae, Rep
     Ok((sae, report))
 }
 
-fn measure(sae: &Sae, Data { x, y }: Data) -> metrics::Metrics {
-    let step = x.rows().div_ceil(MEASURED).max(1);
-    let rows: Vec<usize> = (0..x.rows()).step_by(step).collect();
-    let x = x.select_rows(&rows);
-    match y {
-        Some(y) => metrics::evaluate_against(sae, &x, &y.select_rows(&rows)),
-        None => metrics::evaluate(sae, &x),
-    }
-}
-
 fn write(folder: &Folder, plan: &Plan, sae: &Sae, report: &Report) -> Result<(), Failure> {
     let mut metadata = serde_json::Map::new();
     metadata.insert("trained_by".into(), format!("superlens {}", env!("CARGO_PKG_VERSION")).into());
-    metadata.insert("activations".into(), plan.activations.clone().into());
+    let source = plan.synthetic.as_ref().map_or_else(|| plan.activations.clone(), |id| format!("synthetic {id}"));
+    metadata.insert("activations".into(), source.into());
     metadata.insert("seed".into(), plan.seed.into());
     if let Some(targets) = &plan.targets {
         metadata.insert("targets".into(), targets.clone().into());

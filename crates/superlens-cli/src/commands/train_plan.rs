@@ -13,7 +13,11 @@ use crate::failure::Failure;
 #[serde(deny_unknown_fields)]
 pub struct Plan {
     pub command: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub activations: String,
+    /// A synthetic model in place of activations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub synthetic: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     #[serde(default)]
@@ -74,6 +78,7 @@ impl Plan {
             None => Plan {
                 command: "train".into(),
                 activations: String::new(),
+                synthetic: None,
                 key: None,
                 flatten: false,
                 sha256: None,
@@ -100,7 +105,10 @@ impl Plan {
         if let Some(file) = &args.activations {
             // Whole, so that a run can be gone on with from anywhere; what isn't there is told of when it is read.
             let whole = std::fs::canonicalize(file).unwrap_or_else(|_| file.clone());
-            (plan.activations, plan.sha256) = (whole.display().to_string(), None);
+            (plan.activations, plan.sha256, plan.synthetic) = (whole.display().to_string(), None, None);
+        }
+        if let Some(name) = &args.synthetic {
+            (plan.activations, plan.sha256, plan.synthetic) = (String::new(), None, Some(name.clone()));
         }
         if let Some(file) = &args.targets {
             let whole = std::fs::canonicalize(file).unwrap_or_else(|_| file.clone());

@@ -16,6 +16,7 @@
 
 mod atomic;
 mod check;
+mod csr;
 mod element;
 mod error;
 mod fill;
@@ -29,6 +30,7 @@ use std::fmt;
 use std::path::Path;
 
 pub use atomic::write_atomic;
+pub use csr::{is_csr, npy_header, read_csr, write_csr};
 pub use error::{Problem, ReadError};
 
 use crate::Mat;

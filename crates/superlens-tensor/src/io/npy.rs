@@ -56,6 +56,32 @@ pub(super) fn read_stream<R: Read>(stream: R, len: u64, wanted: Shape) -> Result
     Ok((Array { mat, shape: layout.shape, dtype: header.descr, sha256, bytes, too_large }, rest))
 }
 
+/// Reads an array of whole numbers of 32 or 64 bits, none below zero, of at most one axis.
+pub(super) fn integers<R: Read>(stream: R, len: u64) -> Result<Vec<u64>, Problem> {
+    let mut stream = Hashing::new(stream);
+    let header = Header::read(&mut stream, len)?;
+    let width = match header.descr.as_str() {
+        "<i4" | "<u4" => 4,
+        "<i8" | "<u8" => 8,
+        other => return Err(bad(&format!("whole numbers like '<i4' or '<i8' are expected, '{other}' is found"))),
+    };
+    let numbers = header.shape.iter().try_fold(1u64, |n, &axis| n.checked_mul(axis));
+    let expected = numbers.and_then(|n| n.checked_mul(width)).and_then(|n| n.checked_add(stream.count()));
+    if header.shape.len() > 1 || expected != Some(len) {
+        return Err(bad(&format!("one axis that fills {len} bytes is expected, the shape is {:?}", header.shape)));
+    }
+    let mut bytes = Vec::new();
+    std::io::Read::take(&mut stream, len).read_to_end(&mut bytes).map_err(Problem::Io)?;
+    let wide: Vec<i64> = match width {
+        4 => bytes.as_chunks().0.iter().map(|&b| i64::from(i32::from_le_bytes(b))).collect(),
+        _ => bytes.as_chunks().0.iter().map(|&b| i64::from_le_bytes(b)).collect(),
+    };
+    if Some(wide.len() as u64) != numbers {
+        return Err(Problem::Truncated { expected: u128::from(len), found: stream.count() });
+    }
+    wide.into_iter().map(|n| u64::try_from(n).map_err(|_| bad(&format!("{n} is below zero")))).collect()
+}
+
 /// The three entries of the header's dictionary.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Header {

@@ -55,6 +55,21 @@ impl Archive {
         Ok(ArrayInfo { key: Some(key), shape: header.shape, dtype: header.descr })
     }
 
+    /// The whole numbers of the array at `position`, 32 or 64 bits each, none below zero.
+    pub fn integers(&mut self, position: usize) -> Result<Vec<u64>, Problem> {
+        let archive_len = self.len;
+        let entry = self.zip.by_index(self.entries[position].1).map_err(archive_problem)?;
+        let (packed, unpacked) = (entry.compressed_size(), entry.size());
+        if packed > archive_len {
+            return Err(Problem::Truncated { expected: u128::from(packed), found: archive_len });
+        }
+        // Offsets of empty rows pack tightly; what is read is bounded by what is there.
+        if unpacked > HARMLESS && unpacked / MAX_RATIO > packed {
+            return Err(Problem::DeflateBomb { packed, unpacked, limit: MAX_RATIO });
+        }
+        npy::integers(entry, unpacked).map_err(in_archive)
+    }
+
     /// Reads the array at `position` among [`Archive::keys`], unpacking exactly what its header accounts for.
     pub fn read(&mut self, position: usize, wanted: Shape) -> Result<Array, Problem> {
         let archive_len = self.len;

@@ -14,5 +14,6 @@ pub mod random;
 pub mod screen;
 pub mod sparse;
 pub mod tied;
+pub mod tiles;
 pub mod topk;
 pub mod words;

@@ -4,6 +4,7 @@
 //! [`Metrics::fvu`] alone.
 
 use super::assignment::assign;
+pub use super::detection::{Detection, Detector};
 use super::{Latents, Sae};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -39,6 +40,9 @@ pub struct Metrics {
     pub cossim: f64,
     /// Mean `‖x̂‖ / ‖x‖`; rows that are zero count as 0.
     pub l2_ratio: f64,
+    /// `exp(H) / d_in`, with `H` the entropy of each latent's share of all activation (arXiv 2512.13568): above 1, more features are in
+    /// use than there are dimensions. Skewed frequencies lower it.
+    pub psi: f64,
 }
 
 /// Encodes and decodes `x` block by block and measures the result. Panics on another width, and for a dictionary that rebuilds another
@@ -50,37 +54,79 @@ pub fn evaluate(sae: &Sae, x: &Mat) -> Metrics {
 /// [`evaluate`] for a dictionary that reads `x` `[rows, d_in]` and rebuilds `y` `[rows, d_out]`: a transcoder. In the metrics `y` then stands
 /// in the place of x. Panics on other widths, or another number of rows.
 pub fn evaluate_against(sae: &Sae, x: &Mat, y: &Mat) -> Metrics {
-    assert_eq!((x.rows(), sae.d_out()), y.shape(), "what a dictionary {:?} is to rebuild", sae.w_dec.shape());
-    let mut sums = Sums::new(y.cols());
-    let mean = column_means(y);
-    let mut l1 = 0.0;
-    let mut fires = vec![0u64; sae.d_sae()];
-    let mut nnz = 0;
-    sae.encode_blocks(x, |first, latents| {
-        let recon = sae.reconstruct(&latents, x.rows_view(first, first + latents.rows()));
-        let width = y.cols().max(1);
-        let block = y.rows_view(first, first + latents.rows()).data;
-        let pieces = block.par_chunks(PIECE_ROWS * width).zip(recon.data().par_chunks(PIECE_ROWS * width));
-        let parts: Vec<Sums> = pieces.map(|(x, recon)| Sums::of(x, recon, &mean)).collect();
-        parts.iter().for_each(|part| sums.add(part));
-        count_fires(&latents, &mut fires);
-        nnz += latents.nnz();
-        l1 += latents.values().iter().map(|v| f64::from(v.abs())).sum::<f64>();
-    });
-    let rows = x.rows() as f64;
-    Metrics {
-        rows: x.rows(),
-        fvu: sums.error / sums.scatter,
-        mse: sums.error / rows,
-        explained_variance_legacy: sums.explained / sums.off_centre,
-        l0: nnz as f64 / rows,
-        l1: l1 / rows,
-        dead: fires.iter().filter(|&&n| n == 0).count(),
-        density: fires.iter().map(|&n| n as f64 / rows).collect(),
-        shrinkage: sums.recon_recon / sums.recon_x,
-        cossim: sums.cosine / rows,
-        l2_ratio: sums.lengths / rows,
+    let mut evaluation = Evaluation::new(sae, column_means(y));
+    evaluation.add(x, y, &mut |_, _| {});
+    evaluation.finish()
+}
+
+/// [`evaluate`] of rows that come piece by piece, more than fit in memory.
+pub struct Evaluation<'a> {
+    sae: &'a Sae,
+    /// The mean of all rows that will have to be rebuilt, for [`Metrics::explained_variance_legacy`] alone.
+    centre: Vec<f64>,
+    sums: Sums,
+    rows: usize,
+    nnz: usize,
+    fires: Vec<u64>,
+    /// Sum of the sizes of each latent.
+    mass: Vec<f64>,
+}
+
+impl<'a> Evaluation<'a> {
+    /// Panics on a centre of another width than what the dictionary rebuilds.
+    pub fn new(sae: &'a Sae, centre: Vec<f64>) -> Self {
+        assert_eq!(sae.d_out(), centre.len(), "a centre of another width");
+        let (fires, mass) = (vec![0; sae.d_sae()], vec![0.0; sae.d_sae()]);
+        Evaluation { sae, sums: Sums::new(centre.len()), centre, rows: 0, nnz: 0, fires, mass }
     }
+
+    /// Takes more rows in, `x` that are read and `y` that are to be rebuilt (`x` again but for transcoders), and shows `visit` their
+    /// latents with the number of the first row in `x`. Panics on other widths, or another number of rows.
+    pub fn add(&mut self, x: &Mat, y: &Mat, visit: &mut dyn FnMut(usize, &Latents)) {
+        let wanted = (x.rows(), self.sae.d_out());
+        assert_eq!(wanted, y.shape(), "what a dictionary {:?} is to rebuild", self.sae.w_dec.shape());
+        self.sae.encode_blocks(x, |first, latents| {
+            let recon = self.sae.reconstruct(&latents, x.rows_view(first, first + latents.rows()));
+            let width = y.cols().max(1);
+            let block = y.rows_view(first, first + latents.rows()).data;
+            let pieces = block.par_chunks(PIECE_ROWS * width).zip(recon.data().par_chunks(PIECE_ROWS * width));
+            let parts: Vec<Sums> = pieces.map(|(y, recon)| Sums::of(y, recon, &self.centre)).collect();
+            parts.iter().for_each(|part| self.sums.add(part));
+            for (&j, v) in latents.indices().iter().zip(latents.values()) {
+                self.fires[j as usize] += 1;
+                self.mass[j as usize] += f64::from(v.abs());
+            }
+            self.nnz += latents.nnz();
+            visit(first, &latents);
+        });
+        self.rows += x.rows();
+    }
+
+    pub fn finish(self) -> Metrics {
+        let Evaluation { sums, mass, fires, .. } = &self;
+        let rows = self.rows as f64;
+        Metrics {
+            rows: self.rows,
+            fvu: sums.error / sums.scatter,
+            mse: sums.error / rows,
+            explained_variance_legacy: sums.explained / sums.off_centre,
+            l0: self.nnz as f64 / rows,
+            l1: mass.iter().sum::<f64>() / rows,
+            dead: fires.iter().filter(|&&n| n == 0).count(),
+            density: fires.iter().map(|&n| n as f64 / rows).collect(),
+            shrinkage: sums.recon_recon / sums.recon_x,
+            cossim: sums.cosine / rows,
+            l2_ratio: sums.lengths / rows,
+            psi: effective(mass) / self.sae.d_in().max(1) as f64,
+        }
+    }
+}
+
+/// `exp(H)`, with `H` the entropy of the shares of `mass`.
+fn effective(mass: &[f64]) -> f64 {
+    let total: f64 = mass.iter().sum();
+    let entropy: f64 = mass.iter().filter(|m| **m > 0.0).map(|m| -(m / total) * (m / total).ln()).sum();
+    entropy.exp()
 }
 
 /// [`Metrics::fvu`] of each of `parts` stretches of the columns of `x`, of equal width: the layers of a crosscoder. Panics on another width,
@@ -107,10 +153,6 @@ fn column_means(x: &Mat) -> Vec<f64> {
     (0..x.rows()).for_each(|i| sums.iter_mut().zip(x.row(i)).for_each(|(s, &v)| *s += f64::from(v)));
     sums.iter_mut().for_each(|s| *s /= x.rows().max(1) as f64);
     sums
-}
-
-fn count_fires(latents: &Latents, fires: &mut [u64]) {
-    latents.indices().iter().for_each(|&j| fires[j as usize] += 1);
 }
 
 /// Sums over some rows. Scatter is merged by the rule of Chan, Golub and LeVeque (1979), so that one pass suffices and
@@ -247,13 +289,21 @@ pub fn mean_max_cosine(dictionary: &Mat) -> f64 {
 }
 
 /// Which true feature each latent is most like: the index of the largest |cos|, or `None` for a latent without direction.
-fn best_features(features: &Mat, dictionary: &Mat) -> Vec<Option<usize>> {
+pub(super) fn best_features(features: &Mat, dictionary: &Mat) -> Vec<Option<usize>> {
     let cosines = abs_cosines(dictionary, features);
     let best = |j: usize| {
         let row = cosines.row(j).iter().enumerate();
         row.fold((None, 0.0f32), |best, (i, &c)| if c > best.1 { (Some(i), c) } else { best }).0
     };
     (0..dictionary.rows()).map(best).collect()
+}
+
+/// Distinct true features among those that all latents are most like, over all latents, in use or not: the number that SynthSAEBench
+/// publishes as uniqueness. NaN without latents.
+pub fn uniqueness_of_all(features: &Mat, dictionary: &Mat) -> f64 {
+    let distinct: std::collections::BTreeSet<usize> =
+        best_features(features, dictionary).into_iter().flatten().collect();
+    distinct.len() as f64 / dictionary.rows() as f64
 }
 
 /// Distinct true features among those that the latents in use are most like, over the latents in use: 1 where each follows another
@@ -263,55 +313,6 @@ pub fn uniqueness(features: &Mat, dictionary: &Mat, density: &[f64]) -> f64 {
     let used: Vec<usize> = best.iter().zip(density).filter(|(_, d)| **d > 0.0).filter_map(|(b, _)| *b).collect();
     let distinct: std::collections::BTreeSet<usize> = used.iter().copied().collect();
     distinct.len() as f64 / used.len() as f64
-}
-
-/// How well latents tell when the feature that they are most like is on.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Detection {
-    pub precision: f64,
-    pub recall: f64,
-    pub f1: f64,
-}
-
-/// Each latent as a classifier of whether its best-matching true feature is not zero, averaged over the latents; one that never fires
-/// counts 0. `features` `[n, d]`, `activations` `[rows, n]`. Panics on other shapes.
-pub fn detection(sae: &Sae, x: &Mat, features: &Mat, activations: &Mat) -> Detection {
-    assert_eq!(activations.shape(), (x.rows(), features.rows()), "true activations");
-    let best = best_features(features, &sae.w_dec);
-    let on: Vec<f64> =
-        (0..features.rows()).map(|i| (0..x.rows()).filter(|&r| activations[(r, i)] != 0.0).count() as f64).collect();
-    let (mut fires, mut right) = (vec![0.0f64; sae.d_sae()], vec![0.0f64; sae.d_sae()]);
-    sae.encode_blocks(x, |first, latents| {
-        for r in 0..latents.rows() {
-            for &j in latents.row(r).0 {
-                let j = j as usize;
-                fires[j] += 1.0;
-                right[j] += f64::from(best[j].is_some_and(|i| activations[(first + r, i)] != 0.0));
-            }
-        }
-    });
-    let n = sae.d_sae().max(1) as f64;
-    let ratio = |a: f64, b: f64| if b > 0.0 { a / b } else { 0.0 };
-    let mut sum = Detection { precision: 0.0, recall: 0.0, f1: 0.0 };
-    for (j, best) in best.iter().enumerate() {
-        let truly = best.map_or(0.0, |i| on[i]);
-        sum.precision += ratio(right[j], fires[j]) / n;
-        sum.recall += ratio(right[j], truly) / n;
-        sum.f1 += ratio(2.0 * right[j], fires[j] + truly) / n;
-    }
-    sum
-}
-
-/// `ψ = exp(H) / d_in`, with `H` the entropy of each latent's share of all activation (arXiv 2512.13568): above 1, more features are in use
-/// than there are dimensions. Skewed frequencies lower it.
-pub fn effective_features(sae: &Sae, x: &Mat) -> f64 {
-    let mut mass = vec![0.0f64; sae.d_sae()];
-    sae.encode_blocks(x, |_, latents| {
-        latents.indices().iter().zip(latents.values()).for_each(|(&j, v)| mass[j as usize] += f64::from(v.abs()));
-    });
-    let total: f64 = mass.iter().sum();
-    let entropy: f64 = mass.iter().filter(|m| **m > 0.0).map(|m| -(m / total) * (m / total).ln()).sum();
-    entropy.exp() / sae.d_in().max(1) as f64
 }
 
 /// |cos| between every row of `a` and every row of `b`; 0 where a row is zero or not finite.
@@ -369,6 +370,20 @@ mod tests {
         assert!((evaluate(&copier(1.0), &x).fvu / (error / scatter) - 1.0).abs() < 1e-9);
     }
 
+    #[test]
+    fn agreement_with_features() {
+        let features = Mat::from_vec(3, 3, vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]);
+        let shuffled = Mat::from_vec(4, 3, vec![0.0, -2.0, 0.0, 0.0, 0.0, 3.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        assert!((mmcs(&features, &shuffled) - 1.0).abs() < 1e-6 && (mcc(&features, &shuffled) - 1.0).abs() < 1e-6);
+        // One latent between two features serves both for MMCS but only one for MCC.
+        let between = Mat::from_vec(3, 3, vec![1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0]);
+        let half = 0.5f64.sqrt();
+        assert!((mmcs(&features, &between) - (2.0 * half + 1.0) / 3.0).abs() < 1e-6);
+        assert!((mcc(&features, &between) - (half + 1.0) / 3.0).abs() < 1e-6);
+        let one = Mat::from_vec(1, 3, vec![0.0, 0.0, 1.0]);
+        assert!((mcc(&features, &one) - 1.0).abs() < 1e-6 && (mmcs(&features, &one) - 1.0 / 3.0).abs() < 1e-6);
+    }
+
     /// A transcoder from x to 2x + 1 and back to the numbers of its own target; parts add up to the whole.
     #[test]
     fn targets_and_parts() {
@@ -392,19 +407,5 @@ mod tests {
         };
         let whole = (parts[0] * scatter(0) + parts[1] * scatter(2)) / (scatter(0) + scatter(2));
         assert!((whole / evaluate(&half, &x).fvu - 1.0).abs() < 1e-6);
-    }
-
-    #[test]
-    fn agreement_with_features() {
-        let features = Mat::from_vec(3, 3, vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]);
-        let shuffled = Mat::from_vec(4, 3, vec![0.0, -2.0, 0.0, 0.0, 0.0, 3.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
-        assert!((mmcs(&features, &shuffled) - 1.0).abs() < 1e-6 && (mcc(&features, &shuffled) - 1.0).abs() < 1e-6);
-        // One latent between two features serves both for MMCS but only one for MCC.
-        let between = Mat::from_vec(3, 3, vec![1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0]);
-        let half = 0.5f64.sqrt();
-        assert!((mmcs(&features, &between) - (2.0 * half + 1.0) / 3.0).abs() < 1e-6);
-        assert!((mcc(&features, &between) - (half + 1.0) / 3.0).abs() < 1e-6);
-        let one = Mat::from_vec(1, 3, vec![0.0, 0.0, 1.0]);
-        assert!((mcc(&features, &one) - 1.0).abs() < 1e-6 && (mmcs(&features, &one) - 1.0 / 3.0).abs() < 1e-6);
     }
 }

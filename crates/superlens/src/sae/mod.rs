@@ -21,6 +21,7 @@
 mod arch;
 mod assignment;
 mod baselines;
+mod detection;
 mod encoder;
 pub mod files;
 mod ica;
@@ -31,6 +32,7 @@ mod moments;
 mod nmf;
 mod pca;
 mod pursuit;
+pub mod synthetic;
 pub mod train;
 mod trained;
 
