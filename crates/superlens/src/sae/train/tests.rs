@@ -73,7 +73,7 @@ impl<'a> Run<'a> {
         self.trainer.finish(&mut self.source).unwrap()
     }
 
-    fn to_the_end(mut self) -> Sae {
+    fn into_dictionary(mut self) -> Sae {
         while !self.trainer.done() {
             self.step().unwrap();
         }
@@ -174,7 +174,7 @@ fn recovers(cases: &[(&str, f64)]) {
         let k = if id == "groupmax" { 4 } else { 3 };
         let options = Options { k, target_l0: 3.0, l1, ..Options::default() };
         let recipe = Recipe { lr: 4e-3, dead_after: 1 << 14, ..Recipe::new(64, 1200, 256) };
-        let sae = start(id, &options, recipe, &x, &rng).to_the_end();
+        let sae = start(id, &options, recipe, &x, &rng).into_dictionary();
         let (found, m) = (mmcs(&features, &sae.w_dec), evaluate(&sae, &x));
         assert!(found >= least && m.fvu < 0.4, "{id}: MMCS {found}, L0 {}, FVU {}", m.l0, m.fvu);
     }
@@ -217,7 +217,7 @@ fn planted_transcoders_are_recovered() {
         y.data_mut().iter_mut().zip(matmul(&x, &past).data()).for_each(|(y, p)| *y += p);
         let options = Options { k: 4, ..Options::default() };
         let recipe = Recipe { lr: 4e-3, dead_after: 1 << 13, ..Recipe::new(40, 800, 256) };
-        let sae = start(id, &options, recipe, Rows(&x, Some(&y)), &rng).to_the_end();
+        let sae = start(id, &options, recipe, Rows(&x, Some(&y)), &rng).into_dictionary();
         // What each planted latent does when it is on alone. Decoder rows say it only without a skip, which may take a part of it.
         let (done, mut want) = (sae.reconstruct(&sae.encode(&read), read.view()), written.clone());
         want.data_mut().iter_mut().zip(matmul(&read, &past).data()).for_each(|(w, p)| *w += p);
@@ -277,7 +277,7 @@ fn the_same_bytes_on_any_number_of_threads_and_after_a_pause() {
         let rows = Rows::of(entry, &options, &x, &y);
         let fit = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| start(entry.id, &options, recipe.clone(), rows, &rng).to_the_end())
+            pool.install(|| start(entry.id, &options, recipe.clone(), rows, &rng).into_dictionary())
         };
         let one = fit(1);
         assert_eq!(one, fit(3), "{}", entry.id);
@@ -294,7 +294,7 @@ fn the_same_bytes_on_any_number_of_threads_and_after_a_pause() {
             source = source.with_targets(y);
         }
         let trainer = Trainer::resume(recipe.clone(), build, &mut source, &rng, state).unwrap();
-        assert_eq!(one, Run { trainer, source }.to_the_end(), "{}", entry.id);
+        assert_eq!(one, Run { trainer, source }.into_dictionary(), "{}", entry.id);
     }
 }
 
