@@ -39,22 +39,22 @@ pub struct Train {
     /// What transcoder and skip_transcoder are to rebuild, a row for each of the activations: .npy, .npz or .safetensors
     #[arg(long, value_name = "FILE")]
     pub targets: Option<PathBuf>,
-    /// The architecture [default: topk]
-    #[arg(long, value_name = "NAME")]
-    pub arch: Option<String>,
+    /// The architecture, or several: all are trained on one pass over the rows [default: topk]
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub arch: Vec<String>,
     /// Latents [default: 8 times the columns]
-    #[arg(long, value_name = "N")]
-    pub d_sae: Option<usize>,
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    pub d_sae: Vec<usize>,
     /// Active latents a row, for topk, abs_topk, batch_topk, matryoshka, matching_pursuit, nmf and transcoders; runs of latents, for
     /// groupmax [default: 32]
-    #[arg(long, value_name = "N")]
-    pub k: Option<usize>,
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    pub k: Vec<usize>,
     /// Active latents a row that jumprelu aims at [default: 32]
-    #[arg(long, value_name = "X")]
-    pub target_l0: Option<f64>,
+    #[arg(long, value_name = "X", value_delimiter = ',')]
+    pub target_l0: Vec<f64>,
     /// Weight of the penalty of relu, p_anneal, gated and crosscoder, on inputs whose mean square is 1 a column [default: 0.1]
-    #[arg(long, value_name = "X")]
-    pub l1: Option<f64>,
+    #[arg(long, value_name = "X", value_delimiter = ',')]
+    pub l1: Vec<f64>,
     /// Widths of the prefixes of matryoshka, like 512,2048 [default: halves of halves]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub widths: Option<Vec<usize>>,
@@ -65,8 +65,8 @@ pub struct Train {
     #[arg(long, value_name = "N")]
     pub batch: Option<usize>,
     /// Peak learning rate [default: 2e-4 / sqrt(d_sae / 16384)]
-    #[arg(long, value_name = "X")]
-    pub lr: Option<f64>,
+    #[arg(long, value_name = "X", value_delimiter = ',')]
+    pub lr: Vec<f64>,
     /// Training steps [default: one pass over the rows, 1000 at least]
     #[arg(long, value_name = "N", conflicts_with = "tokens")]
     pub steps: Option<u64>,

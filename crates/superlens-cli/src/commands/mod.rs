@@ -18,9 +18,11 @@ mod table;
 pub mod toy;
 mod toy_help;
 pub mod train;
+mod train_descent;
 mod train_folder;
 mod train_plan;
 mod train_rows;
+mod train_sweep;
 
 use superlens::diagnose::{Mechanism, Verdict};
 use superlens::report::{InputFile, Settings};

@@ -7,75 +7,76 @@ use std::time::Instant;
 
 use serde::Serialize;
 use superlens::sae::files::{FileError, write_native, write_saelens};
-use superlens::sae::train::{self, Step, Trainer};
-use superlens::sae::{FitError, Sae, Size, find, metrics};
+use superlens::sae::train;
+use superlens::sae::{Sae, Size, find, metrics};
 use superlens_tensor::{Mat, Rng};
 
 use super::activations::sample;
+use super::train_descent::{Descent, UNTIMED, anonymous_mb};
 use super::train_folder::Folder;
 use super::train_plan::Plan;
 use super::train_rows::{Rows, spread};
+use super::train_sweep::Sweep;
 use crate::args::{Global, Train};
 use crate::failure::Failure;
 use crate::progress::Progress;
 
 /// Rows that the finished dictionary is measured on, spread over all.
-const MEASURED: usize = 8192;
-/// Looks that are noted in the metrics over the whole run, about.
-const LOOKS: u64 = 200;
-/// Steps that are not timed.
-const UNTIMED: u64 = 2;
+pub const MEASURED: usize = 8192;
 
 /// The contract of `--json`.
-#[derive(Serialize)]
-struct Report {
-    arch: String,
-    steps: u64,
-    tokens: u64,
-    seconds: f64,
-    tokens_per_s: f64,
-    peak_anon_mb: Option<f64>,
-    fvu: f64,
-    l0: f64,
-    dead_fraction: f64,
+#[derive(Clone, Serialize)]
+pub struct Report {
+    pub arch: String,
+    pub steps: u64,
+    pub tokens: u64,
+    pub seconds: f64,
+    pub tokens_per_s: f64,
+    pub peak_anon_mb: Option<f64>,
+    pub fvu: f64,
+    pub l0: f64,
+    pub dead_fraction: f64,
 }
 
 pub fn run(args: &Train, global: Global) -> Result<(), Failure> {
     let progress = Progress::new(global.quiet);
     progress.at(0.0, "reading");
-    let (plan, rows, mut folder) = match &args.resume {
-        Some(dir) => {
-            let (folder, plan) = Folder::open(dir)?;
-            let rows = Rows::open(&plan, &progress)?;
-            (plan, rows, folder)
-        }
-        None => {
-            let plan = Plan::new(args, global)?;
-            let rows = Rows::open(&plan, &progress)?;
-            let (many, dims) = rows.shape();
-            let (sha256, targets_sha256) = rows.sha256();
-            let plan = Plan { sha256, targets_sha256, ..plan }.resolve(many, dims)?;
-            check_arch(&plan)?;
-            let out = args.out.as_deref().unwrap_or(Path::new("."));
-            let folder = Folder::create(out, &plan)?;
-            (plan, rows, folder)
-        }
+    let sweep = match &args.resume {
+        Some(dir) => Sweep::open(dir)?,
+        None => Sweep::planned(args, global)?,
     };
-    let rng = Rng::new(plan.seed).fork("train");
-    let (sae, report) = match (train::find(&plan.arch), &rows) {
-        (Some(_), _) => descend(&plan, &rows, &mut folder, &rng, &progress)?,
-        (None, Rows::Matrix { x, .. }) => fit(&plan, &x.mat, &rng, &progress)?,
-        (None, Rows::Store(rows)) => fit(&plan, &sample(rows, &plan.arch, &rng)?, &rng, &progress)?,
-        (None, Rows::Model(_)) => return Err(not_by_steps(&plan.arch)),
-    };
-    write(&folder, &plan, &sae, &report)?;
+    let rows = Rows::open(&sweep.plans[0], &progress)?;
+    let (mut plans, (many, dims)) = (Vec::new(), rows.shape());
+    for plan in &sweep.plans {
+        let (sha256, targets_sha256) = rows.sha256();
+        let plan = Plan { sha256, targets_sha256, ..plan.clone() }.resolve(many, dims)?;
+        check_arch(&plan)?;
+        plans.push(plan);
+    }
+    let out = args.resume.as_deref().or(args.out.as_deref()).unwrap_or(Path::new("."));
+    let mut folders = sweep.folders(out, &plans, args.resume.is_some())?;
+    let trained = train_all(&plans, &rows, &mut folders, &progress)?;
+    for ((plan, folder), (sae, report)) in plans.iter().zip(&folders).zip(&trained) {
+        write(folder, plan, sae, report)?;
+    }
+    let reports: Vec<Report> = trained.into_iter().map(|(_, report)| report).collect();
     drop(progress);
+    if sweep.names.is_empty() {
+        tell(&plans[0], &rows, &folders[0], &reports[0], global)
+    } else {
+        sweep.tell(out, &reports, global)
+    }
+}
+
+/// Of one run.
+fn tell(plan: &Plan, rows: &Rows, folder: &Folder, report: &Report, global: Global) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     if global.json {
-        serde_json::to_writer_pretty(&mut out, &report).map_err(io::Error::from)?;
+        serde_json::to_writer_pretty(&mut out, report).map_err(io::Error::from)?;
         writeln!(out)?;
     } else {
-        writeln!(out, "{}: {} latents on {}", plan.arch, sae.d_sae(), rows.describe())?;
+        let latents = plan.d_sae.unwrap_or_default();
+        writeln!(out, "{}: {latents} latents on {}", plan.arch, rows.describe())?;
         writeln!(
             out,
             "FVU {:.4} · L0 {:.1} · {:.1} % of the latents dead",
@@ -91,6 +92,43 @@ pub fn run(args: &Train, global: Global) -> Result<(), Failure> {
         writeln!(out, "dictionary: {}", folder.path.join("sae").display())?;
     }
     Ok(out.flush()?)
+}
+
+/// Every run, on one pass over the rows.
+fn train_all(
+    plans: &[Plan],
+    rows: &Rows,
+    folders: &mut [Folder],
+    progress: &Progress,
+) -> Result<Vec<(Sae, Report)>, Failure> {
+    // The same order for all: a run gives the same bytes by itself and among others.
+    let rng = Rng::new(plans[0].seed).fork("train");
+    let mut source = rows.source(&plans[0], &rng)?;
+    let mut descents: Vec<Option<Descent>> = Vec::new();
+    for (plan, folder) in plans.iter().zip(folders.iter_mut()) {
+        let steps = train::find(&plan.arch).is_some();
+        descents.push(if steps { Some(Descent::start(plan, rows, source.as_mut(), folder, &rng)?) } else { None });
+    }
+    // Those that went on from an older checkpoint first catch up.
+    while let Some(step) = descents.iter().flatten().filter(|d| !d.done()).map(Descent::step_number).min() {
+        let start = Instant::now();
+        let batch = source.batch(step).map_err(Failure::input)?;
+        let (reading, due) = (start.elapsed().as_secs_f64(), |d: &&mut Descent| !d.done() && d.step_number() == step);
+        let all = folders.iter_mut().zip(&mut descents).filter_map(|(f, d)| Some((f, d.as_mut()?)));
+        for (folder, descent) in all.filter(|(_, d)| due(&d)) {
+            descent.step(&batch, reading, folder, progress)?;
+        }
+    }
+    let mut trained = Vec::new();
+    for (plan, descent) in plans.iter().zip(descents) {
+        trained.push(match (descent, rows) {
+            (Some(descent), _) => descent.finish(source.as_mut(), rows)?,
+            (None, Rows::Matrix { x, .. }) => fit(plan, &x.mat, &rng, progress)?,
+            (None, Rows::Store(rows)) => fit(plan, &sample(rows, &plan.arch, &rng)?, &rng, progress)?,
+            (None, Rows::Model(_)) => return Err(not_by_steps(&plan.arch)),
+        });
+    }
+    Ok(trained)
 }
 
 /// Before anything is written: is there such an architecture, and do its settings make sense?
@@ -128,80 +166,6 @@ fn not_by_steps(arch: &str) -> Failure {
     Failure::Input(format!(
         "--synthetic: expected an architecture that is trained step by step, found `{arch}`; write rows with superlens synth"
     ))
-}
-
-/// Trains, from the last checkpoint if there is one.
-fn descend(
-    plan: &Plan,
-    rows: &Rows,
-    folder: &mut Folder,
-    rng: &Rng,
-    progress: &Progress,
-) -> Result<(Sae, Report), Failure> {
-    let build = || {
-        let entry = train::find(&plan.arch);
-        entry.map(|entry| (entry.build)(&plan.options())).ok_or_else(|| Failure::Input(plan.arch.clone()))
-    };
-    let (recipe, rng) = (plan.recipe(), rng.fork(&plan.arch));
-    let failed = |error: FitError| match error {
-        FitError::NotFinite { .. } => Failure::Input(format!("{}: {error}", rows.name(plan))),
-        other => Failure::input(other),
-    };
-    let mut source = rows.source(plan, &rng)?;
-    let mut trainer = match folder.last_state()? {
-        Some(state) => Trainer::resume(recipe, build()?, source.as_mut(), &rng, state),
-        None => Trainer::new(recipe, build()?, source.as_mut(), &rng),
-    }
-    .map_err(failed)?;
-    let (steps, every) = (plan.steps.unwrap_or(1), plan.checkpoint_every.unwrap_or(1));
-    let look = (steps / LOOKS).max(1);
-    let at_once = source.batch_rows() as u64;
-    let (mut peak, mut timed, mut seconds) = (anonymous_mb(), 0u64, 0.0);
-    let first = trainer.state().step;
-    if first == 0 {
-        folder.checkpoint(trainer.state())?;
-    }
-    let mut last: Option<Step> = None;
-    while !trainer.done() {
-        let start = Instant::now();
-        let batch = source.batch(trainer.state().step).map_err(Failure::input)?;
-        let told = trainer.step(&batch).map_err(failed)?;
-        if told.step >= first + UNTIMED {
-            seconds += start.elapsed().as_secs_f64();
-            timed += at_once;
-        }
-        if told.step % look == 0 || trainer.done() {
-            folder.note(&serde_json::json!({
-                "step": told.step, "loss": told.loss, "fvu": told.fvu, "l0": told.l0, "dead_fraction": told.dead,
-            }));
-            peak = larger(peak, anonymous_mb());
-        }
-        let rate = if seconds > 0.0 { format!(", {:.0} rows a second", timed as f64 / seconds) } else { String::new() };
-        let stage = format!("FVU {:.3}, L0 {:.1}, {:.0} % dead{rate}", told.fvu, told.l0, 100.0 * told.dead);
-        progress.at((told.step + 1) as f64 / steps as f64, &stage);
-        if (told.step + 1) % every == 0 || trainer.done() {
-            folder.checkpoint(trainer.state())?;
-        }
-        last = Some(told);
-    }
-    let sae = trainer.finish(source.as_mut()).map_err(failed)?;
-    let (x, y) = rows.spread(plan.seed, MEASURED);
-    let measured = metrics::evaluate_against(&sae, &x, y.as_ref().unwrap_or(&x));
-    let dead_after = plan.dead_after.unwrap_or(1);
-    let silent = &trainer.state().silent;
-    let dead = silent.iter().filter(|s| **s >= dead_after).count() as f64 / silent.len() as f64;
-    let report = Report {
-        arch: plan.arch.clone(),
-        steps,
-        tokens: steps * at_once,
-        seconds,
-        tokens_per_s: if seconds > 0.0 { timed as f64 / seconds } else { 0.0 },
-        peak_anon_mb: larger(peak, anonymous_mb()),
-        fvu: measured.fvu,
-        l0: measured.l0,
-        dead_fraction: last.map_or(dead, |told| told.dead),
-    };
-    Ok((sae, report))
 }
 
 /// What is found in one go.
@@ -252,16 +216,4 @@ fn write(folder: &Folder, plan: &Plan, sae: &Sae, report: &Report) -> Result<(),
     written.map_err(|error| Failure::Other(anyhow::Error::msg(error)))?;
     let text = serde_json::to_string_pretty(report).map_err(io::Error::from)?;
     folder.write("report.json", text.as_bytes())
-}
-
-fn larger(a: Option<f64>, b: Option<f64>) -> Option<f64> {
-    a.zip(b).map(|(a, b)| a.max(b))
-}
-
-/// Memory of this process that no file backs, in MiB; `None` where the system does not say.
-fn anonymous_mb() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
-    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib / 1024.0)
 }

@@ -77,7 +77,7 @@ const STEPS: u64 = 1000;
 const CHECKPOINT_EVERY: u64 = 500;
 
 impl Plan {
-    /// From the command line.
+    /// From the command line, but for the settings that may be lists.
     pub fn new(args: &Train, global: Global) -> Result<Plan, Failure> {
         let mut plan = match &args.config {
             Some(file) => Plan::read(file)?,
@@ -127,21 +127,13 @@ impl Plan {
                 plan.clone_from(flag);
             }
         }
-        if let Some(arch) = &args.arch {
-            plan.arch.clone_from(arch);
-        }
         over(&mut plan.key, &args.key);
         plan.flatten |= args.flatten;
         over(&mut plan.hook, &args.hook);
         over(&mut plan.buffer_mb, &args.buffer_mb);
-        over(&mut plan.d_sae, &args.d_sae);
-        over(&mut plan.k, &args.k);
-        over(&mut plan.target_l0, &args.target_l0);
-        over(&mut plan.l1, &args.l1);
         over(&mut plan.widths, &args.widths);
         over(&mut plan.layers, &args.layers);
         over(&mut plan.batch, &args.batch);
-        over(&mut plan.lr, &args.lr);
         over(&mut plan.steps, &args.steps);
         over(&mut plan.tokens, &args.tokens);
         if args.steps.is_some() {

@@ -11,6 +11,7 @@ mod grounds;
 mod html;
 mod json;
 mod manifest;
+pub mod pareto;
 mod run_folder;
 mod scale;
 mod svg;

@@ -10,11 +10,15 @@ use crate::{
 };
 
 /// Class of a line, class of a dot and its shape, in turns.
-const LOOKS: [(&str, &str, Dot); 4] = [
+const LOOKS: [(&str, &str, Dot); 8] = [
     ("found-line", "found", Dot::Round),
     ("limit-dash", "limit", Dot::Square),
     ("null-dash", "null", Dot::Diamond),
     ("null-line", "null", Dot::Round),
+    ("found-line", "found", Dot::Square),
+    ("limit-dash", "limit", Dot::Diamond),
+    ("null-dash", "null", Dot::Square),
+    ("found-line", "found", Dot::Diamond),
 ];
 
 pub struct Sweep<'a> {

@@ -24,7 +24,7 @@ mod targets;
 
 pub use input::{InputMap, Normalise};
 pub use objective::{Objective, Terms};
-pub use objectives::{OBJECTIVES, ObjectiveEntry, Options, find};
+pub use objectives::{Knob, OBJECTIVES, ObjectiveEntry, Options, find};
 pub use patience::Patience;
 pub use recipe::Recipe;
 pub use source::{Batch, InMemory, Source, SourceError};
@@ -59,6 +59,8 @@ pub struct Step {
     pub l0: f64,
     /// Share of the latents that are dead.
     pub dead: f64,
+    /// Share of the latents that are active in more than a tenth of the rows of this batch.
+    pub dense: f64,
 }
 
 /// A dictionary in training.
@@ -245,11 +247,12 @@ impl Trainer {
             }
         }
         backward.finish(&b_enc_alone);
-        let active = f.values().iter().filter(|v| **v != 0.0).count();
-        state.count_silence(&f);
+        let fires = state.count_silence(&f);
         objective.observe(&f, &mut state.threshold, step >= recipe.warmup);
         let dead = state.dead(recipe.dead_after).len() as f64 / recipe.d_sae as f64;
-        (Step { step, loss, fvu, l0: active as f64 / rows as f64, dead }, pass)
+        let l0 = fires.iter().map(|n| f64::from(*n)).sum::<f64>() / rows as f64;
+        let dense = fires.iter().filter(|n| f64::from(**n) > 0.1 * rows as f64).count() as f64 / recipe.d_sae as f64;
+        (Step { step, loss, fvu, l0, dead, dense }, pass)
     }
 
     /// Projection, clipping, Adam, and decoder rows of unit length.

@@ -56,10 +56,14 @@ impl State {
         dead.map(|(j, _)| j as u32).collect()
     }
 
-    pub(super) fn count_silence(&mut self, latents: &SparseRows) {
-        self.silent.iter_mut().for_each(|s| *s += latents.rows() as u64);
+    /// In how many of these rows each latent fired; those that did are no longer silent.
+    pub(super) fn count_silence(&mut self, latents: &SparseRows) -> Vec<u32> {
+        let mut fires = vec![0; self.silent.len()];
         let fired = latents.indices().iter().zip(latents.values()).filter(|(_, v)| **v != 0.0);
-        fired.for_each(|(&j, _)| self.silent[j as usize] = 0);
+        fired.for_each(|(&j, _)| fires[j as usize] += 1);
+        let rows = latents.rows() as u64;
+        self.silent.iter_mut().zip(&fires).for_each(|(s, n)| *s = if *n > 0 { 0 } else { *s + rows });
+        fires
     }
 
     /// Writes all of it to `file`, which is complete or as it was. `run` is whatever tells one run from another; [`read`](Self::read) wants

@@ -6,7 +6,7 @@
 
 use super::super::objective::Objective;
 use super::annealed::Annealed;
-use super::{ObjectiveEntry, Options};
+use super::{Knob, ObjectiveEntry, Options};
 use crate::sae::Activation;
 use crate::sae::arch::{FitError, check_setting};
 use superlens_tensor::kernels::encode::Product;
@@ -16,12 +16,14 @@ use superlens_tensor::train::Params;
 pub(super) const ENTRY: ObjectiveEntry = ObjectiveEntry {
     id: "batch_topk",
     about: "keeps the k largest latents a row on average, wherever in the batch they are",
+    knob: Knob::K,
     build: |options| Box::new(BatchTopK { id: ENTRY.id, k: Annealed::new(options), prefixes: Prefixes::None }),
 };
 
 pub(super) const MATRYOSHKA: ObjectiveEntry = ObjectiveEntry {
     id: "matryoshka",
     about: "batch_topk in which each of several prefixes of the dictionary must rebuild the input",
+    knob: Knob::K,
     build: |options: &Options| {
         let prefixes =
             if options.widths.is_empty() { Prefixes::Halves } else { Prefixes::Given(options.widths.clone()) };

@@ -11,7 +11,7 @@
 //! all layers has unit length; the penalty does not change when f shrinks and the row grows, so this loses nothing.
 
 use super::super::objective::{Objective, Terms};
-use super::{ObjectiveEntry, Options};
+use super::{Knob, ObjectiveEntry, Options};
 use crate::sae::Activation;
 use crate::sae::arch::{FitError, check_real, check_setting};
 use superlens_tensor::kernels::encode::Product;
@@ -22,6 +22,7 @@ use superlens_tensor::train::Params;
 pub(super) const ENTRY: ObjectiveEntry = ObjectiveEntry {
     id: "crosscoder",
     about: "ReLU latents shared by several layers side by side; each pays for every layer that it writes to",
+    knob: Knob::L1,
     build: |options: &Options| Box::new(Crosscoder { layers: options.layers, l1: options.l1 }),
 };
 

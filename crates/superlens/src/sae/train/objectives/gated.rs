@@ -11,7 +11,7 @@
 
 use super::super::backward::{products, rebuild, squares};
 use super::super::objective::{Objective, Terms};
-use super::ObjectiveEntry;
+use super::{Knob, ObjectiveEntry};
 use crate::sae::Activation;
 use crate::sae::arch::{FitError, check_real};
 use superlens_tensor::kernels::encode::Product;
@@ -21,6 +21,7 @@ use superlens_tensor::train::Params;
 pub(super) const ENTRY: ObjectiveEntry = ObjectiveEntry {
     id: "gated",
     about: "one path decides which latents are active, another how much; only the first is penalised",
+    knob: Knob::L1,
     build: |options| Box::new(Gated { l1: options.l1 }),
 };
 

@@ -10,7 +10,7 @@
 //! logarithm is as small as `θ`. Thresholds start where the first batch has as many active latents as are wanted.
 
 use super::super::objective::{Objective, Terms};
-use super::ObjectiveEntry;
+use super::{Knob, ObjectiveEntry};
 use crate::sae::Activation;
 use crate::sae::arch::{FitError, check_real};
 use superlens_tensor::kernels::encode::Product;
@@ -20,6 +20,7 @@ use superlens_tensor::train::Params;
 pub(super) const ENTRY: ObjectiveEntry = ObjectiveEntry {
     id: "jumprelu",
     about: "a learned threshold for each latent, trained towards a number of active latents",
+    knob: Knob::TargetL0,
     build: |options| Box::new(JumpRelu { target_l0: options.target_l0, weight: 1.0, bandwidth: 0.03 }),
 };
 

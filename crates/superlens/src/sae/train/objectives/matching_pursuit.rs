@@ -15,7 +15,7 @@
 //! ```
 
 use super::super::objective::{Objective, Terms};
-use super::{ObjectiveEntry, Options};
+use super::{Knob, ObjectiveEntry, Options};
 use crate::sae::arch::{FitError, check_setting};
 use crate::sae::{Activation, PlainPursuit, pursuit};
 use rayon::prelude::*;
@@ -28,6 +28,7 @@ use superlens_tensor::train::Params;
 pub(super) const ENTRY: ObjectiveEntry = ObjectiveEntry {
     id: "matching_pursuit",
     about: "k times the latent that fits best what the others left; the decoder is the encoder",
+    knob: Knob::K,
     build: |options: &Options| Box::new(MatchingPursuit { k: options.k }),
 };
 

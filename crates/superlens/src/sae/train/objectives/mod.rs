@@ -47,10 +47,19 @@ impl Default for Options {
     }
 }
 
+/// Which of the [`Options`] sets how sparse latents are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Knob {
+    K,
+    L1,
+    TargetL0,
+}
+
 /// One objective: its name, what it does, and how to make it.
 pub struct ObjectiveEntry {
     pub id: &'static str,
     pub about: &'static str,
+    pub knob: Knob,
     pub build: fn(&Options) -> Box<dyn Objective>,
 }
 

@@ -8,7 +8,7 @@
 //! `r` rises over the warm-up. A penalty on the sum shrinks every active latent: λ/2 each, for directions at right angles.
 
 use super::super::objective::{Objective, Terms};
-use super::ObjectiveEntry;
+use super::{Knob, ObjectiveEntry};
 use crate::sae::Activation;
 use crate::sae::arch::{FitError, check_real};
 use superlens_tensor::kernels::encode::Product;
@@ -18,12 +18,14 @@ use superlens_tensor::train::Params;
 pub(super) const ENTRY: ObjectiveEntry = ObjectiveEntry {
     id: "relu",
     about: "ReLU with an L1 penalty on the latents",
+    knob: Knob::L1,
     build: |options| Box::new(Relu { id: ENTRY.id, l1: options.l1, p_end: 1.0 }),
 };
 
 pub(super) const P_ANNEAL: ObjectiveEntry = ObjectiveEntry {
     id: "p_anneal",
     about: "ReLU with a penalty on the p-th powers of the latents, p falling from 1",
+    knob: Knob::L1,
     build: |options| Box::new(Relu { id: P_ANNEAL.id, l1: options.l1, p_end: options.p_end }),
 };
 

@@ -3,8 +3,8 @@
 
 use super::super::objective::{Objective, Terms};
 use super::super::targets::Target;
-use super::ObjectiveEntry;
 use super::annealed::Annealed;
+use super::{Knob, ObjectiveEntry};
 use crate::sae::Activation;
 use crate::sae::arch::FitError;
 use superlens_tensor::kernels::encode::Product;
@@ -14,12 +14,14 @@ use superlens_tensor::train::Params;
 pub(super) const ENTRY: ObjectiveEntry = ObjectiveEntry {
     id: "topk",
     about: "keeps the k largest latents of a row",
+    knob: Knob::K,
     build: |options| Box::new(TopK { id: ENTRY.id, k: Annealed::new(options), target: Target::Input }),
 };
 
 pub(super) const TRANSCODER: ObjectiveEntry = ObjectiveEntry {
     id: "transcoder",
     about: "topk latents of the activations that rebuild other ones, the targets",
+    knob: Knob::K,
     build: |options| {
         Box::new(TopK { id: TRANSCODER.id, k: Annealed::new(options), target: Target::Other { skip: false } })
     },
@@ -28,6 +30,7 @@ pub(super) const TRANSCODER: ObjectiveEntry = ObjectiveEntry {
 pub(super) const SKIP_TRANSCODER: ObjectiveEntry = ObjectiveEntry {
     id: "skip_transcoder",
     about: "transcoder with a linear path past the latents",
+    knob: Knob::K,
     build: |options| {
         Box::new(TopK { id: SKIP_TRANSCODER.id, k: Annealed::new(options), target: Target::Other { skip: true } })
     },
@@ -36,6 +39,7 @@ pub(super) const SKIP_TRANSCODER: ObjectiveEntry = ObjectiveEntry {
 pub(super) const BY_SIZE: ObjectiveEntry = ObjectiveEntry {
     id: "abs_topk",
     about: "keeps the k latents of a row that are largest by size, with their signs",
+    knob: Knob::K,
     build: |options| Box::new(AbsTopK { k: Annealed::new(options) }),
 };
 
