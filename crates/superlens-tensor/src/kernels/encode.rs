@@ -175,7 +175,19 @@ fn nth_largest(rows: &[Vec<(u32, f32)>], n: usize) -> f32 {
 fn from_rows(cols: usize, rows: Vec<Vec<(u32, f32)>>) -> SparseRows {
     let mut offsets = vec![0];
     rows.iter().for_each(|row| offsets.push(offsets[offsets.len() - 1] + row.len()));
-    let (indices, values) = rows.into_iter().flatten().unzip();
+    let nnz = offsets[rows.len()];
+    let (mut indices, mut values) = (vec![0u32; nnz], vec![0f32; nnz]);
+    let (mut left_j, mut left_v) = (&mut indices[..], &mut values[..]);
+    let mut places = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let (j, rest_j) = left_j.split_at_mut(row.len());
+        let (v, rest_v) = left_v.split_at_mut(row.len());
+        places.push((j, v));
+        (left_j, left_v) = (rest_j, rest_v);
+    }
+    rows.par_iter().zip(places).for_each(|(row, (js, vs))| {
+        row.iter().zip(js.iter_mut().zip(vs)).for_each(|(&from, (j, v))| (*j, *v) = from);
+    });
     SparseRows::new(cols, offsets, indices, values)
 }
 

@@ -8,7 +8,7 @@ use crate::{Mat, Real, View};
 use rayon::prelude::*;
 
 /// Output rows per panel.
-const PANEL_ROWS: usize = 128;
+const PANEL_ROWS: usize = 256;
 /// Inner-dimension length per partial product when the output is small.
 const PANEL_DEPTH: usize = 4096;
 

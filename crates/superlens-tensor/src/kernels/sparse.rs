@@ -14,6 +14,9 @@ const PANEL_ROWS: usize = 16;
 /// Columns of a pattern per piece of parallel work.
 const PANEL_COLS: usize = 64;
 
+/// Pieces of parallel work of a sum over all rows.
+const SUM_STRETCHES: usize = 4;
+
 /// A sparse `[rows, cols]` matrix. The entries of row `i` lie at `offsets[i]..offsets[i + 1]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SparseRows {
@@ -88,13 +91,50 @@ impl SparseRows {
     /// The dense matrix; entries stored more than once are added.
     pub fn to_dense(&self) -> Mat {
         let mut out = Mat::zeros(self.rows(), self.cols);
-        for i in 0..self.rows() {
-            let (indices, values) = self.row(i);
-            for (&j, v) in indices.iter().zip(values) {
-                out[(i, j as usize)] += v;
+        let width = self.cols.max(1);
+        out.data_mut().par_chunks_mut(PANEL_ROWS * width).enumerate().for_each(|(p, panel)| {
+            for (r, out) in panel.chunks_exact_mut(width).enumerate() {
+                let (indices, values) = self.row(p * PANEL_ROWS + r);
+                indices.iter().zip(values).for_each(|(&j, v)| out[j as usize] += v);
             }
-        }
+        });
         out
+    }
+
+    /// The same pattern with entries that `of` gives for each row's columns and entries. Rows are done on all threads.
+    pub fn map_rows(&self, of: impl Fn(usize, &[u32], &[f32], &mut [f32]) + Sync) -> Vec<f32> {
+        let mut out = vec![0.0; self.nnz()];
+        let mut left = &mut out[..];
+        let mut rows = Vec::with_capacity(self.rows());
+        for i in 0..self.rows() {
+            let (row, rest) = left.split_at_mut(self.offsets[i + 1] - self.offsets[i]);
+            rows.push(row);
+            left = rest;
+        }
+        rows.into_par_iter().enumerate().with_min_len(PANEL_ROWS).for_each(|(i, out)| {
+            let (indices, values) = self.row(i);
+            of(i, indices, values, out);
+        });
+        out
+    }
+
+    /// The sum of every column, `[cols]`: stretches of rows in `f32`, added in order.
+    pub fn column_sums(&self) -> Vec<f32> {
+        // Few stretches: each holds a sum for every column.
+        let height = self.rows().div_ceil(SUM_STRETCHES).max(1);
+        let of = |from: usize| {
+            let mut sums = vec![0.0f32; self.cols];
+            for i in from..(from + height).min(self.rows()) {
+                let (indices, values) = self.row(i);
+                indices.iter().zip(values).for_each(|(&j, v)| sums[j as usize] += v);
+            }
+            sums
+        };
+        let starts: Vec<usize> = (0..self.rows()).step_by(height).collect();
+        let parts: Vec<Vec<f32>> = starts.into_par_iter().map(of).collect();
+        let mut total = vec![0.0; self.cols];
+        parts.iter().for_each(|part| axpy(1.0, part, &mut total));
+        total
     }
 
     /// The transpose, its entries in ascending order of their row here (a counting sort).

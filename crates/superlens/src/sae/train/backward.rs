@@ -36,8 +36,10 @@ pub fn products(f: &SparseRows, slope: &Mat, w: &Mat) -> Vec<f32> {
         return dots(f, slope, w);
     }
     let all = matmul(slope, w.t());
-    let row = |i: usize| f.row(i).0.iter().map(move |&j| (i, j as usize));
-    (0..f.rows()).flat_map(row).map(|at| all[at]).collect()
+    f.map_rows(|i, indices, _, out| {
+        let row = all.row(i);
+        out.iter_mut().zip(indices).for_each(|(o, &j)| *o = row[j as usize]);
+    })
 }
 
 /// One batch through the autoencoder.
@@ -186,7 +188,7 @@ impl<'a> Backward<'a> {
             return;
         }
         add_outer(slope, &self.pass.centred, self.grad.get_mut("w_enc"));
-        slope.indices().iter().zip(slope.values()).for_each(|(&j, g)| self.sums[j as usize] += g);
+        axpy(1.0, &slope.column_sums(), &mut self.sums);
     }
 
     /// The encoder's bias, and `b_dec` by way of `x − b_dec`: minus the sum over the batch of `∂z · w_encᵀ`, which is the sums of `∂z`

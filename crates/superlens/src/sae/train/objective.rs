@@ -3,6 +3,7 @@
 use super::super::arch::FitError;
 use super::super::{Activation, PlainPursuit};
 use super::targets::Target;
+use rayon::prelude::*;
 use superlens_tensor::Mat;
 use superlens_tensor::kernels::encode::Product;
 use superlens_tensor::kernels::sparse::SparseRows;
@@ -58,7 +59,7 @@ pub trait Objective: Send + Sync {
 
     /// The latents of what was kept, entry by entry. Default: ReLU.
     fn activate(&self, z: &SparseRows, _params: &Params) -> Vec<f32> {
-        z.values().iter().map(|z| z.max(0.0)).collect()
+        z.values().par_iter().map(|z| z.max(0.0)).collect()
     }
 
     /// Widths of the prefixes of the dictionary that must each rebuild the input, ascending, `d_sae` last.
@@ -125,7 +126,7 @@ pub struct Terms<'a> {
 impl Terms<'_> {
     /// Stops the gradient where a latent is not active.
     pub fn through_relu(&mut self) {
-        self.slope.iter_mut().zip(self.f).for_each(|(g, f)| *g = if *f > 0.0 { *g } else { 0.0 });
+        self.slope.par_iter_mut().zip(self.f).for_each(|(g, f)| *g = if *f > 0.0 { *g } else { 0.0 });
     }
 
     pub fn rows(&self) -> f64 {
