@@ -228,3 +228,34 @@ fn what_is_wrong_is_told_in_one_line() {
     let output = superlens(folder.path(), "train --resume run").output().unwrap();
     assert!(output.status.code() == Some(2) && String::from_utf8_lossy(&output.stderr).contains("sha256"));
 }
+
+/// A list of settings gives the dictionaries that each gives alone, and goes on after an end.
+#[test]
+fn a_sweep_gives_what_each_run_gives_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    activations(&path.join("x.npy"), 500);
+    let usual = "train --activations x.npy --d-sae 48 --batch 100 --lr 1e-3 --steps 30 --checkpoint-every 10 --json";
+    let lists = "--arch topk,relu,pca --k 2,4 --l1 0.5,2 --target-l0 3";
+    let told = json(&superlens(path, &format!("{usual} {lists} --out all")).output().unwrap());
+    let names: Vec<&str> = told["runs"].as_array().unwrap().iter().map(|r| r["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["topk-k2", "topk-k4", "relu-l1_0.5", "relu-l1_2", "pca-k2", "pca-k4"]);
+    assert!(fs::read_to_string(path.join("all/pareto.svg")).unwrap().contains("relu"));
+    let weights = |dir: &str| fs::read(path.join(dir).join("sae/sae_weights.safetensors")).unwrap();
+    for (name, alone) in [("topk-k4", "--arch topk --k 4"), ("relu-l1_2", "--arch relu --l1 2")] {
+        let told = superlens(path, &format!("{usual} {alone} --out {name}")).output().unwrap();
+        assert!(json(&told)["fvu"].as_f64().unwrap() < 1.0);
+        assert_eq!(weights(name), weights(&format!("all/{name}")), "{name}");
+    }
+    // One run is behind the others, as after a kill between two checkpoints.
+    let before = weights("all/topk-k2");
+    let checkpoints = path.join("all/topk-k2/checkpoints");
+    fs::remove_file(checkpoints.join("step-0000000030.safetensors")).unwrap();
+    fs::remove_dir_all(path.join("all/topk-k2/sae")).unwrap();
+    let again = superlens(path, "train --resume all --json").output().unwrap();
+    assert_eq!(json(&again)["runs"].as_array().unwrap().len(), 6);
+    assert_eq!(before, weights("all/topk-k2"));
+    let twice = superlens(path, &format!("{usual} --arch topk,topk --out twice")).output().unwrap();
+    assert_eq!(twice.status.code(), Some(2));
+    assert!(!path.join("twice").exists());
+}

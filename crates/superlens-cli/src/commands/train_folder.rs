@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use superlens::sae::train::{State, StateError};
-use superlens_tensor::io::write_atomic;
+use superlens_tensor::io::{remove_parts, write_atomic};
 
 use super::train_plan::Plan;
 use crate::failure::{Failure, say};
@@ -42,6 +42,9 @@ impl Folder {
     /// A folder that [`create`](Self::create) made, and the plan in it.
     pub fn open(path: &Path) -> Result<(Folder, Plan), Failure> {
         let plan = Plan::read(&path.join("config.toml"))?;
+        for folder in [path, &path.join("checkpoints"), &path.join("sae")] {
+            remove_parts(folder);
+        }
         let identity = toml::to_string_pretty(&plan).map_err(|e| Failure::Other(e.into()))?;
         let metrics = fs::read_to_string(path.join("metrics.jsonl")).unwrap_or_default();
         Ok((Folder { path: path.into(), identity, metrics }, plan))

@@ -3,6 +3,21 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+/// How temporary files are called.
+const PREFIX: &str = ".";
+const SUFFIX: &str = ".part";
+
+/// Removes the temporary files that killed processes left in `folder`. For folders that nobody else writes to; what can't be removed stays.
+pub fn remove_parts(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if name.to_str().is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX)) {
+            // It does no harm.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Writes `bytes` to `path` so that a reader, a crash or Ctrl-C never meets half of them: into a temporary
 /// file in the same folder, synced, then renamed over `path`. What was at `path` is replaced.
 ///
@@ -14,7 +29,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
         _ => Path::new("."),
     };
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".").suffix(".part");
+    builder.prefix(PREFIX).suffix(SUFFIX);
     // tempfile's own default is 0600; a report should be as readable as any other file (less the umask).
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
@@ -45,6 +60,19 @@ mod tests {
         write_atomic(&path, b"two, longer").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"two, longer");
         assert_eq!(names(dir.path()), ["report.json"]);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in [".x1y2z3.part", "weights", ".gitignore", "a.part"] {
+            std::fs::write(dir.path().join(name), b"").unwrap();
+        }
+        remove_parts(dir.path());
+        let mut left = names(dir.path());
+        left.sort();
+        assert_eq!(left, [".gitignore", "a.part", "weights"]);
+        remove_parts(&dir.path().join("none"));
     }
 
     #[test]
