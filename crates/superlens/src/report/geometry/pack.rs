@@ -13,6 +13,8 @@ const WRITTEN: usize = 1_000_000;
 const CURVE: usize = 400;
 /// Directions whose cosines are all computed again for a picture.
 const SORTED: usize = 1200;
+/// Height of a label as a share of that picture's.
+const LABEL: f64 = 0.08;
 
 /// What can be said of the best packing that is known here.
 pub fn pack(best: &Best) -> Answer {
@@ -50,7 +52,7 @@ pub fn pack(best: &Best) -> Answer {
     }
     let what = if kind == Kind::Lines { "lines" } else { "directions" };
     Answer {
-        title: format!("{n} {what} in {}", words::counted(d, "dimension")),
+        title: format!("{} {what} in {}", words::count(n), words::counted(d, "dimension")),
         keys,
         tables: vec![table],
         says: vec![says(best, gap)],
@@ -59,10 +61,11 @@ pub fn pack(best: &Best) -> Answer {
 }
 
 fn says(best: &Best, gap: f64) -> String {
-    let (n, d) = (best.packing.n(), words::counted(best.packing.d(), "dimension"));
+    let (points, d) = (best.packing.n(), words::counted(best.packing.d(), "dimension"));
+    let n = words::count(points);
     let what = match best.kind {
         Kind::Lines if best.packing.d() == 1 => format!("{d} has one line: {n} must coincide"),
-        Kind::Signed if best.packing.d() == 1 && n > 2 => format!("{d} has two points: of {n} some must coincide"),
+        Kind::Signed if best.packing.d() == 1 && points > 2 => format!("{d} has two points: of {n} some must coincide"),
         Kind::Lines => format!("{n} lines in {d} keep every |cosine| at or below {}", five(best.cosine)),
         Kind::Signed => {
             format!("{n} directions in {d} keep every signed cosine at or below {}", five(best.cosine))
@@ -101,11 +104,15 @@ fn sorted(best: &Best, bounds: &[Bound]) -> crate::report::Figure {
     let points = (0..shown).map(|k| ((at(k) + 1) as f64, all[at(k)])).collect();
     let counted = cosine(best.kind);
     let series = [Series { name: format!("{counted} of a pair"), points, line: true }];
-    // Bounds that say the same share a line.
+    // Where labels would overlap, a bound shares the line of the next stronger one.
+    let mut bounds = bounds.to_vec();
+    bounds.sort_by(|a, b| b.cosine.total_cmp(&a.cosine));
+    let lowest = bounds.iter().map(|b| b.cosine).fold(all[all.len() - 1].min(0.0), f64::min);
+    let label = LABEL * (all[0].max(bounds.first().map_or(0.0, |b| b.cosine)) - lowest);
     let mut levels: Vec<(f64, String)> = Vec::new();
-    for b in bounds {
-        match levels.iter_mut().find(|l| (l.0 - b.cosine).abs() < 0.02) {
-            Some(level) => *level = (level.0.max(b.cosine), format!("{}, {}", level.1, bound_name(b.name))),
+    for b in &bounds {
+        match levels.last_mut().filter(|above| above.0 - b.cosine < label) {
+            Some(above) => above.1 = format!("{}, {}", above.1, bound_name(b.name)),
             None => levels.push((b.cosine, format!("bound: {}", bound_name(b.name)))),
         }
     }
@@ -113,7 +120,8 @@ fn sorted(best: &Best, bounds: &[Bound]) -> crate::report::Figure {
         name: "sorted-cosines",
         title: "How close do pairs come?",
         caption: "All pairs, the closest first. A long step at the top is what a good packing looks like: many pairs share the \
-                  largest cosine, since otherwise it could be made smaller. No packing lies below a bound.",
+                  largest cosine, since otherwise it could be made smaller. No packing lies below a bound; of bounds close together \
+                  the strongest is drawn.",
         x: &Axis::linear("pairs, the closest first"),
         y: &Axis::linear(counted),
         series: &series,
