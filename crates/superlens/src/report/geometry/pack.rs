@@ -104,16 +104,15 @@ fn sorted(best: &Best, bounds: &[Bound]) -> crate::report::Figure {
     let points = (0..shown).map(|k| ((at(k) + 1) as f64, all[at(k)])).collect();
     let counted = cosine(best.kind);
     let series = [Series { name: format!("{counted} of a pair"), points, line: true }];
-    // Where labels would overlap, a bound shares the line of the next stronger one.
-    let mut bounds = bounds.to_vec();
-    bounds.sort_by(|a, b| b.cosine.total_cmp(&a.cosine));
-    let lowest = bounds.iter().map(|b| b.cosine).fold(all[all.len() - 1].min(0.0), f64::min);
-    let label = LABEL * (all[0].max(bounds.first().map_or(0.0, |b| b.cosine)) - lowest);
+    // Of bounds whose labels would overlap only the strongest is drawn; the table has them all.
+    let mut strongest_first = bounds.to_vec();
+    strongest_first.sort_by(|a, b| b.cosine.total_cmp(&a.cosine));
+    let top = strongest_first.first().map_or(all[0], |b| b.cosine.max(all[0]));
+    let label = LABEL * (top - all[all.len() - 1].min(0.0));
     let mut levels: Vec<(f64, String)> = Vec::new();
-    for b in &bounds {
-        match levels.last_mut().filter(|above| above.0 - b.cosine < label) {
-            Some(above) => above.1 = format!("{}, {}", above.1, bound_name(b.name)),
-            None => levels.push((b.cosine, format!("bound: {}", bound_name(b.name)))),
+    for b in strongest_first {
+        if levels.last().is_none_or(|above| above.0 - b.cosine > label) {
+            levels.push((b.cosine, format!("bound: {}", bound_name(b.name))));
         }
     }
     figures::sweep(&figures::Sweep {
