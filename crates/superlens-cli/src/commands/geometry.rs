@@ -190,7 +190,7 @@ fn run_room(args: &Room, global: Global, out: Option<&Path>) -> Result<(), Failu
     let most = ns[ns.len() - 1];
     if room::bytes(d, most) > MOST_BYTES {
         return Err(Failure::Input(format!(
-            "--points {most}: {} GiB of corners in {} dimensions, at most {} are kept; ask for fewer",
+            "--points {most}: {} GiB of corners in {} dimensions, at most {} GiB are kept; ask for fewer",
             room::bytes(d, most).div_ceil(1 << 30),
             report::words::count(d),
             MOST_BYTES >> 30
