@@ -18,6 +18,9 @@ Examples:
 pub struct Geometry {
     #[command(subcommand)]
     pub command: GeometryCommand,
+    /// Folder for report.html, report.json and the figures; without it nothing is written
+    #[arg(long, global = true, value_name = "DIR")]
+    pub out: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -57,9 +60,6 @@ pub struct Coherence {
     /// The directions are columns: [dimensions, directions]
     #[arg(long)]
     pub transpose: bool,
-    /// Folder for report.html, report.json and the figures; without it nothing is written
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
 }
 
 /// The best packing known here: an exact construction, or a search from many starts
@@ -93,9 +93,6 @@ pub struct Pack {
     /// Random starts of the search
     #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub starts: u32,
-    /// Folder for report.html, report.json and the figures; without it nothing is written
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
 }
 
 /// How many almost-orthogonal directions fit: formulas, and random corners of the hypercube measured beside them
@@ -124,9 +121,6 @@ pub struct Room {
     /// Pairs drawn where there are too many for all
     #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 1_000_000_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000_000))]
     pub pairs: u64,
-    /// Folder for report.html, report.json and the figures; without it nothing is written
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
 }
 
 /// Which features can be read linearly, behind a ReLU, or behind a threshold, and how many each notion allows
@@ -172,9 +166,6 @@ pub struct Readout {
     /// Dimensions of the demonstrations
     #[arg(long, value_name = "D", allow_negative_numbers = true, default_value_t = 6, value_parser = clap::value_parser!(u32).range(2..=32), conflicts_with = "directions")]
     pub dims: u32,
-    /// Folder for report.html, report.json and the figures; without it nothing is written
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
 }
 
 /// The best packings found for all dimensions and numbers of directions up to a limit, as two tables
@@ -197,9 +188,6 @@ pub struct Table {
     /// Random starts of each search
     #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub starts: u32,
-    /// Folder for report.html, report.json and the figures; without it nothing is written
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
 }
 
 /// A number between 0 and 1, both left out.

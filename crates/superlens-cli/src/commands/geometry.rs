@@ -8,8 +8,9 @@ use std::time::Instant;
 
 use superlens::geometry::bounds::Kind;
 use superlens::geometry::constructions::construction;
+use superlens::geometry::pack::{self, Search, Watch};
 use superlens::geometry::readout::{Readout as Tested, exact::Exact};
-use superlens::geometry::{coherence, pack, room};
+use superlens::geometry::{coherence, room};
 use superlens::report::geometry::{self as answers, Answer, Entry};
 use superlens::report::{self, InputFile, RunFolder, Source};
 use superlens_tensor::Rng;
@@ -33,12 +34,13 @@ const STARTS: usize = 12;
 const ROWS: usize = 100_000;
 
 pub fn run(args: &Geometry, global: Global) -> Result<(), Failure> {
+    let out = args.out.as_deref();
     match &args.command {
-        GeometryCommand::Coherence(args) => run_coherence(args, global),
-        GeometryCommand::Pack(args) => run_pack(args, global),
-        GeometryCommand::Room(args) => run_room(args, global),
-        GeometryCommand::Readout(args) => run_readout(args, global),
-        GeometryCommand::Table(args) => run_table(args, global),
+        GeometryCommand::Coherence(args) => run_coherence(args, global, out),
+        GeometryCommand::Pack(args) => run_pack(args, global, out),
+        GeometryCommand::Room(args) => run_room(args, global, out),
+        GeometryCommand::Readout(args) => run_readout(args, global, out),
+        GeometryCommand::Table(args) => run_table(args, global, out),
     }
 }
 
@@ -113,11 +115,7 @@ impl<'a> Call<'a> {
 }
 
 /// Runs `work` with a watcher that draws progress.
-fn watched<T>(
-    global: Global,
-    stage: &str,
-    work: impl FnOnce(&(dyn Fn(f64) -> ControlFlow<()> + Sync)) -> Option<T>,
-) -> Result<T, Failure> {
+fn watched<T>(global: Global, stage: &str, work: impl FnOnce(Watch) -> Option<T>) -> Result<T, Failure> {
     let progress = Mutex::new(Progress::new(global.quiet));
     let watch = |share: f64| {
         // Whoever finds another thread drawing leaves it to that.
@@ -129,7 +127,7 @@ fn watched<T>(
     work(&watch).ok_or(Failure::Interrupted)
 }
 
-fn run_coherence(args: &Coherence, global: Global) -> Result<(), Failure> {
+fn run_coherence(args: &Coherence, global: Global, out: Option<&Path>) -> Result<(), Failure> {
     let file = File { path: &args.file, key: args.key.as_deref(), flag: "--key", flatten: args.flatten };
     let read = directions(file, args.transpose)?;
     if read.mat.rows().min(read.mat.cols()) > coherence::LARGEST {
@@ -142,7 +140,7 @@ fn run_coherence(args: &Coherence, global: Global) -> Result<(), Failure> {
     }
     let mut set = vec![("transpose", toml::Value::from(args.transpose)), ("flatten", args.flatten.into())];
     set.extend(args.key.iter().map(|key| ("key", key.clone().into())));
-    let call = Call::new("coherence", global, args.out.as_deref(), vec![read.input], &set)?;
+    let call = Call::new("coherence", global, out, vec![read.input], &set)?;
     let progress = Progress::new(global.quiet);
     progress.at(0.0, "comparing directions");
     let found = coherence::Coherence::of(&read.mat, &call.rng()).ok_or_else(|| {
@@ -155,10 +153,11 @@ fn run_coherence(args: &Coherence, global: Global) -> Result<(), Failure> {
     call.finish(answers::coherence(&found, &read.orientation))
 }
 
-fn run_pack(args: &Pack, global: Global) -> Result<(), Failure> {
+fn run_pack(args: &Pack, global: Global, out: Option<&Path>) -> Result<(), Failure> {
     let (d, n) = (args.dims as usize, args.points as usize);
     let kind = if args.signed { Kind::Signed } else { Kind::Lines };
-    if !pack::searchable(d, n) && (args.search || construction(kind, d, n).is_none()) {
+    let search = Search { kind, d, n, starts: args.starts as usize };
+    if !search.possible() && (args.search || construction(kind, d, n).is_none()) {
         let none = if args.search { "" } else { "no construction of so many is known here, and " };
         return Err(Failure::Input(format!(
             "--points {n}: {none}a search in {d} dimensions takes at most {} directions and {} coordinates",
@@ -173,13 +172,13 @@ fn run_pack(args: &Pack, global: Global) -> Result<(), Failure> {
         ("search", args.search.into()),
         ("starts", i64::from(args.starts).into()),
     ];
-    let call = Call::new("pack", global, args.out.as_deref(), Vec::new(), &set)?;
-    let find = if args.search { pack::searched } else { pack::best };
-    let best = watched(global, "packing", |watch| find(kind, d, n, args.starts as usize, &call.rng(), watch))?;
+    let call = Call::new("pack", global, out, Vec::new(), &set)?;
+    let find = if args.search { Search::searched } else { Search::best };
+    let best = watched(global, "packing", |watch| find(&search, &call.rng(), watch))?;
     call.finish(answers::pack(&best))
 }
 
-fn run_room(args: &Room, global: Global) -> Result<(), Failure> {
+fn run_room(args: &Room, global: Global, out: Option<&Path>) -> Result<(), Failure> {
     let d = args.dims as usize;
     let words = |n: usize| 0.5 * (n as f64).powi(2) * d as f64 / 64.0;
     let mut ns: Vec<usize> = args.points.iter().map(|n| *n as usize).collect();
@@ -191,9 +190,10 @@ fn run_room(args: &Room, global: Global) -> Result<(), Failure> {
     let most = ns[ns.len() - 1];
     if room::bytes(d, most) > MOST_BYTES {
         return Err(Failure::Input(format!(
-            "--points {most}: {} MiB of corners in {d} dimensions, at most {} are kept; ask for fewer",
-            room::bytes(d, most) >> 20,
-            MOST_BYTES >> 20
+            "--points {most}: {} GiB of corners in {} dimensions, at most {} GiB are kept; ask for fewer",
+            room::bytes(d, most).div_ceil(1 << 30),
+            report::words::count(d),
+            MOST_BYTES >> 30
         )));
     }
     let listed = ns.iter().map(|n| toml::Value::from(*n as i64)).collect::<Vec<_>>();
@@ -204,18 +204,16 @@ fn run_room(args: &Room, global: Global) -> Result<(), Failure> {
         ("points", listed.into()),
         ("pairs", pairs.into()),
     ];
-    let call = Call::new("room", global, args.out.as_deref(), Vec::new(), &set)?;
+    let call = Call::new("room", global, out, Vec::new(), &set)?;
     let points = watched(global, "comparing corners", |watch| room::measure(d, &ns, args.pairs, &call.rng(), watch))?;
     call.finish(answers::room(d, args.epsilon, &points))
 }
 
-fn run_readout(args: &Readout, global: Global) -> Result<(), Failure> {
+fn run_readout(args: &Readout, global: Global, out: Option<&Path>) -> Result<(), Failure> {
     let (Some(file), Some(activations)) = (&args.directions, &args.activations) else {
         let set = [("dims", i64::from(args.dims).into())];
-        let call = Call::new("readout", global, args.out.as_deref(), Vec::new(), &set)?;
-        let shown = |watch: &(dyn Fn(f64) -> ControlFlow<()> + Sync)| {
-            Exact::of(args.dims as usize, STARTS, ROWS, &call.rng(), watch)
-        };
+        let call = Call::new("readout", global, out, Vec::new(), &set)?;
+        let shown = |watch: Watch| Exact::of(args.dims as usize, STARTS, ROWS, &call.rng(), watch);
         let exact = watched(global, "searching", shown)?;
         return call.finish(answers::exact(&exact));
     };
@@ -260,7 +258,7 @@ fn run_readout(args: &Readout, global: Global) -> Result<(), Failure> {
         ("features_key", &args.features_key),
     ];
     set.extend(keys.iter().filter_map(|(name, key)| Some((*name, key.as_ref()?.clone().into()))));
-    let call = Call::new("readout", global, args.out.as_deref(), inputs, &set)?;
+    let call = Call::new("readout", global, out, inputs, &set)?;
     let progress = Progress::new(global.quiet);
     progress.at(0.0, "reading features");
     let tested = Tested::of_directions(&read.mat)
@@ -270,13 +268,13 @@ fn run_readout(args: &Readout, global: Global) -> Result<(), Failure> {
     call.finish(answers::readout(&tested, &read.orientation))
 }
 
-fn run_table(args: &Table, global: Global) -> Result<(), Failure> {
+fn run_table(args: &Table, global: Global, out: Option<&Path>) -> Result<(), Failure> {
     let set = [
         ("dims", i64::from(args.dims).into()),
         ("points", i64::from(args.points).into()),
         ("starts", i64::from(args.starts).into()),
     ];
-    let call = Call::new("table", global, args.out.as_deref(), Vec::new(), &set)?;
+    let call = Call::new("table", global, out, Vec::new(), &set)?;
     let cells: Vec<(Kind, usize, usize)> = [Kind::Lines, Kind::Signed]
         .into_iter()
         .flat_map(|kind| (2..=args.dims as usize).map(move |d| (kind, d)))
@@ -287,13 +285,13 @@ fn run_table(args: &Table, global: Global) -> Result<(), Failure> {
         let one = |(k, &(kind, d, n)): (usize, &(Kind, usize, usize))| {
             let tell = |share: f64| watch((k as f64 + share) / cells.len() as f64);
             let stream = rng.fork(kind.id()).fork_index((d * 1000 + n) as u64);
-            let best = pack::best(kind, d, n, args.starts as usize, &stream, &tell)?;
+            let best = Search { kind, d, n, starts: args.starts as usize }.best(&stream, &tell)?;
             Some(Entry { kind, d, n, cosine: best.cosine, method: best.method, exact: best.exact })
         };
         cells.iter().enumerate().map(one).collect::<Option<Vec<_>>>()
     })?;
     let answer = answers::table(&with_one_left_out(entries));
-    if global.json || args.out.is_some() {
+    if global.json || out.is_some() {
         return call.finish(answer);
     }
     let mut out = io::stdout().lock();

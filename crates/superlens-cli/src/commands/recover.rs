@@ -13,7 +13,7 @@ use superlens::report::{self, Figure, InputFile, RunFolder};
 use superlens_tensor::io::{ReadOptions, read_directions};
 use superlens_tensor::{Mat, Rng};
 
-use super::recover_table::{Line, Study, document, write_table};
+use super::recover_table::{Line, Study, decimal, document, write_table};
 use super::{recover_phase, settings};
 use crate::args::{Global, Recover, RecoverRows, RecoverWhat};
 use crate::failure::Failure;
@@ -169,11 +169,14 @@ fn read(file: &Path, key: Option<String>, flatten: bool, inputs: &mut Vec<InputF
     let loaded = read_directions(file, &ReadOptions { key, flatten }).map_err(Failure::input)?;
     let path = file.display().to_string();
     inputs.push(InputFile { path, bytes: loaded.bytes, sha256: loaded.sha256 });
-    let odd = loaded.mat.data().iter().fold(0.0f32, |a, v| a.max(v.abs()));
-    if !RANGE.contains(&odd) {
+    let largest = loaded.mat.data().iter().fold(0.0f32, |a, v| a.max(v.abs()));
+    if largest == 0.0 {
+        return Err(Failure::Input(format!("{}: holds nothing but zeros; is this the right array?", file.display())));
+    }
+    if !RANGE.contains(&largest) {
         let file = file.display();
         return Err(Failure::Input(format!(
-            "{file}: its largest entry is {odd:e}, expected 1e-12 to 1e12; scale the array"
+            "{file}: its largest entry is {largest:e}, expected 1e-12 to 1e12; scale the array"
         )));
     }
     Ok(loaded.mat)
@@ -222,7 +225,9 @@ fn lambdas(args: &RecoverRows, noise: f32, n: usize) -> Result<Vec<f32>, Failure
                 return Err(bad(&format!("--lambda: a path falls, HI..LO; found {high}..{low}")));
             }
             let steps = args.steps.as_deref().map_or(Ok(STEPS), |v| whole("--steps", v, 2, 1000))?;
-            let at = |i: usize| high * (low / high).powf(i as f32 / (steps - 1) as f32);
+            // In `f64`, so that a path over powers of ten has 0.001 and not a neighbour of it.
+            let (high, low) = (decimal(high), decimal(low));
+            let at = |i: usize| (high * (low / high).powf(i as f64 / (steps - 1) as f64)) as f32;
             Ok((0..steps).map(at).collect())
         }
         (Some("universal"), _) | (None, _) if noise > 0.0 => Ok(vec![noise * (2.0 * (n.max(2) as f32).ln()).sqrt()]),
@@ -292,13 +297,15 @@ pub(super) fn amplitudes(word: &str) -> Result<Amplitudes, Failure> {
 /// A whole number from `least` to `most`.
 pub(super) fn whole(flag: &str, text: &str, least: usize, most: usize) -> Result<usize, Failure> {
     let found = text.trim().parse().ok().filter(|n| (least..=most).contains(n));
+    let most = report::words::count(most);
     found.ok_or_else(|| bad(&format!("{flag}: expected a whole number from {least} to {most}, found `{text}`")))
 }
 
 /// A number from `least` to `most`.
 pub(super) fn number(flag: &str, text: &str, least: f32, most: f32) -> Result<f32, Failure> {
     let found = text.trim().parse().ok().filter(|v| (least..=most).contains(v));
-    found.ok_or_else(|| bad(&format!("{flag}: expected a number from {least} to {most}, found `{text}`")))
+    let least = if least == 0.0 { "0".to_string() } else { format!("{least:e}") };
+    found.ok_or_else(|| bad(&format!("{flag}: expected a number from {least} to {most:e}, found `{text}`")))
 }
 
 pub(super) fn bad(message: &str) -> Failure {

@@ -147,6 +147,6 @@ fn write_optimality(out: &mut impl Write, study: &Study) -> io::Result<()> {
 }
 
 /// The shortest decimal that is this number.
-fn decimal(v: f32) -> f64 {
+pub fn decimal(v: f32) -> f64 {
     v.to_string().parse().unwrap_or(v.into())
 }

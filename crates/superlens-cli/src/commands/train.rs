@@ -115,7 +115,7 @@ fn train_all(
         let batch = source.batch(step).map_err(Failure::input)?;
         let (reading, due) = (start.elapsed().as_secs_f64(), |d: &&mut Descent| !d.done() && d.step_number() == step);
         let all = folders.iter_mut().zip(&mut descents).filter_map(|(f, d)| Some((f, d.as_mut()?)));
-        for (folder, descent) in all.filter(|(_, d)| due(&d)) {
+        for (folder, descent) in all.filter(|(_, d)| due(d)) {
             descent.step(&batch, reading, folder, progress)?;
         }
     }

@@ -199,6 +199,13 @@ fn refusals() -> Vec<Case> {
             "write `sparsify`",
         ),
         to("format that is only read", "only", "saelens-topk-random", saelens, &["--to", "openai"], "only read"),
-        to("unknown format", "unknown", "saelens-topk-random", saelens, &["--to", "onnx"], "known are saelens"),
+        to(
+            "unknown format",
+            "unknown",
+            "saelens-topk-random",
+            saelens,
+            &["--to", "onnx"],
+            "known are superlens, saelens",
+        ),
     ]
 }

@@ -21,49 +21,16 @@ const ITERATIONS: usize = 300;
 /// Of all starts, how many are polished.
 const POLISHED: usize = 4;
 
-/// Packs `n` directions of this kind into `d` dimensions, the best of `starts` random starts. Start `i` draws from
-/// `rng.fork_index(i)` alone. `watch` is told the share done and may break; then there is no answer.
-///
-/// Panics without dimensions or with fewer than two directions.
-pub fn pack(
-    kind: Kind,
-    d: usize,
-    n: usize,
-    starts: usize,
-    rng: &Rng,
-    watch: &(dyn Fn(f64) -> ControlFlow<()> + Sync),
-) -> Option<Packing> {
-    assert!(d > 0 && n > 1, "{n} directions in {d} dimensions");
-    let (starts, polished) = (starts.max(1), POLISHED.min(starts.max(1)));
-    let (done, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let tell = || {
-        let share = (done.fetch_add(1, Ordering::Relaxed) + 1) as f64 / (starts + polished) as f64;
-        if stopped.load(Ordering::Relaxed) || watch(share).is_break() {
-            stopped.store(true, Ordering::Relaxed);
-        }
-        !stopped.load(Ordering::Relaxed)
-    };
-    let search = |i: usize| {
-        let Packing::Real { rows, .. } = random(d, n, &mut rng.fork_index(i as u64)) else { unreachable!("real rows") };
-        // A soft beginning leads many starts into the same few valleys; one in three begins soft, the others sharper.
-        let rows = sharpen(rows, kind, d, &SEARCH[i % 3..]);
-        let cosine = Packing::real(d, rows.clone()).largest_cosine(kind);
-        tell().then_some((cosine, i, rows))
-    };
-    let mut found: Vec<_> = (0..starts).into_par_iter().with_max_len(1).map(search).collect::<Option<_>>()?;
-    found.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-    found.truncate(polished);
-    let polish = |(cosine, i, rows): (f64, usize, Vec<f64>)| {
-        let sharp = Packing::real(d, sharpen(rows.clone(), kind, d, &POLISH));
-        let better = sharp.largest_cosine(kind);
-        let best = if better <= cosine { (better, i, sharp) } else { (cosine, i, Packing::real(d, rows)) };
-        tell().then_some(best)
-    };
-    let polished: Vec<_> = found.into_par_iter().with_max_len(1).map(polish).collect::<Option<_>>()?;
-    polished.into_iter().min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1))).map(|(_, _, packing)| packing)
-}
+/// Beyond this many directions no search is made: a step costs `n² d` and keeps `n²` numbers.
+pub const SEARCHED: usize = 2000;
+/// The same for coordinates, of which L-BFGS keeps twenty copies a start.
+pub const COORDINATES: usize = 1 << 19;
+/// Constructions of so many directions more are tried with these left out.
+const LEFT_OUT: usize = 2;
+/// A cosine this close to a bound can't be improved by a search.
+const MET: f64 = 1e-9;
 
-/// The best packing that is known here: an exact construction, or what was searched for where that is better or there is none.
+/// A packing and how it came about.
 #[derive(Clone, Debug)]
 pub struct Best {
     pub kind: Kind,
@@ -75,68 +42,96 @@ pub struct Best {
     pub exact: bool,
 }
 
-/// Beyond this many directions no search is made: a step costs `n² d` and keeps `n²` numbers.
-pub const SEARCHED: usize = 2000;
-/// The same for coordinates, of which L-BFGS keeps twenty copies a start.
-pub const COORDINATES: usize = 1 << 19;
-/// Constructions of so many directions more are tried with these left out.
-const LEFT_OUT: usize = 2;
-/// A cosine this close to a bound can't be improved by a search.
-const MET: f64 = 1e-9;
+/// Told the share done; may break.
+pub type Watch<'a> = &'a (dyn Fn(f64) -> ControlFlow<()> + Sync);
 
-/// Whether a search of so many directions is made.
-pub fn searchable(d: usize, n: usize) -> bool {
-    n <= SEARCHED && n * d <= COORDINATES
+/// `n` directions of this kind in `d` dimensions are wanted, `d > 0` and `n > 1`.
+#[derive(Clone, Copy, Debug)]
+pub struct Search {
+    pub kind: Kind,
+    pub d: usize,
+    pub n: usize,
+    /// Random starts, at least one. Start `i` draws from the stream's `fork_index(i)` alone.
+    pub starts: usize,
 }
 
-/// The best packing of `n` directions of this kind in `d` dimensions. A construction that meets a bound, or is too large to search
-/// beside, is not searched for. `None` where `watch` broke; panics as [`pack`], and beyond [`SEARCHED`] without a construction.
-pub fn best(
-    kind: Kind,
-    d: usize,
-    n: usize,
-    starts: usize,
-    rng: &Rng,
-    watch: &(dyn Fn(f64) -> ControlFlow<()> + Sync),
-) -> Option<Best> {
-    let known = construction(kind, d, n).map(|c| {
-        let cosine = c.packing.largest_cosine(kind);
-        Best { kind, packing: c.packing, cosine, method: c.name, exact: true }
-    });
-    let enough = known.as_ref().is_some_and(|k| !searchable(d, n) || k.cosine - best_bound(kind, d, n) < MET);
-    if enough {
-        return known;
+impl Search {
+    /// Whether a search of so many directions is made.
+    pub fn possible(&self) -> bool {
+        self.n <= SEARCHED && self.n * self.d <= COORDINATES
     }
-    assert!(searchable(d, n), "no construction of {n} directions in {d} dimensions, too many to search");
-    let found = searched(kind, d, n, starts, rng, watch)?;
-    // What a search finds beside an exact optimum is the same to rounding.
-    let exact = known.into_iter().chain((1..=LEFT_OUT).filter_map(|k| larger(kind, d, n, k)));
-    Some(exact.filter(|k| k.cosine <= found.cosine + MET).min_by(|a, b| a.cosine.total_cmp(&b.cosine)).unwrap_or(found))
-}
 
-/// A construction of `left_out` directions more, without these.
-fn larger(kind: Kind, d: usize, n: usize, left_out: usize) -> Option<Best> {
-    let more = construction(kind, d, n + left_out)?;
-    let packing = more.packing.first(n);
-    let cosine = packing.largest_cosine(kind);
-    let number = if left_out == 1 { "one".to_string() } else { left_out.to_string() };
-    let method = format!("{} directions, {number} left out: {}", n + left_out, more.name);
-    Some(Best { kind, packing, cosine, method, exact: true })
-}
+    /// The best that is known here: an exact construction, or what was searched for where that is better or there is none. A
+    /// construction that meets a bound, or is too large to search beside, is not searched for. `None` where `watch` broke; panics
+    /// as [`searched`](Self::searched), and where no search is [`possible`](Self::possible) and there is no construction.
+    pub fn best(&self, rng: &Rng, watch: Watch) -> Option<Best> {
+        let Search { kind, d, n, .. } = *self;
+        let known = construction(kind, d, n).map(|c| {
+            let cosine = c.packing.largest_cosine(kind);
+            Best { kind, packing: c.packing, cosine, method: c.name, exact: true }
+        });
+        let enough = known.as_ref().is_some_and(|k| !self.possible() || k.cosine - best_bound(kind, d, n) < MET);
+        if enough {
+            return known;
+        }
+        assert!(self.possible(), "no construction of {n} directions in {d} dimensions, too many to search");
+        let found = self.searched(rng, watch)?;
+        // What a search finds beside an exact optimum is the same to rounding.
+        let exact = known.into_iter().chain((1..=LEFT_OUT).filter_map(|k| self.larger(k)));
+        Some(
+            exact
+                .filter(|k| k.cosine <= found.cosine + MET)
+                .min_by(|a, b| a.cosine.total_cmp(&b.cosine))
+                .unwrap_or(found),
+        )
+    }
 
-/// What [`pack`] finds.
-pub fn searched(
-    kind: Kind,
-    d: usize,
-    n: usize,
-    starts: usize,
-    rng: &Rng,
-    watch: &(dyn Fn(f64) -> ControlFlow<()> + Sync),
-) -> Option<Best> {
-    let packing = pack(kind, d, n, starts, rng, watch)?;
-    let cosine = packing.largest_cosine(kind);
-    let method = format!("smoothed largest cosine, {starts} start{}", if starts == 1 { "" } else { "s" });
-    Some(Best { kind, packing, cosine, method, exact: false })
+    /// A construction of `left_out` directions more, without these.
+    fn larger(&self, left_out: usize) -> Option<Best> {
+        let Search { kind, d, n, .. } = *self;
+        let more = construction(kind, d, n + left_out)?;
+        let packing = more.packing.first(n);
+        let cosine = packing.largest_cosine(kind);
+        let number = if left_out == 1 { "one".to_string() } else { left_out.to_string() };
+        let method = format!("{} directions, {number} left out: {}", n + left_out, more.name);
+        Some(Best { kind, packing, cosine, method, exact: true })
+    }
+
+    /// The best of all starts. `None` where `watch` broke; panics without dimensions or with fewer than two directions.
+    pub fn searched(&self, rng: &Rng, watch: Watch) -> Option<Best> {
+        let Search { kind, d, n, starts } = *self;
+        assert!(d > 0 && n > 1, "{n} directions in {d} dimensions");
+        let (starts, polished) = (starts.max(1), POLISHED.min(starts.max(1)));
+        let (done, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let tell = || {
+            let share = (done.fetch_add(1, Ordering::Relaxed) + 1) as f64 / (starts + polished) as f64;
+            if stopped.load(Ordering::Relaxed) || watch(share).is_break() {
+                stopped.store(true, Ordering::Relaxed);
+            }
+            !stopped.load(Ordering::Relaxed)
+        };
+        let search = |i: usize| {
+            let start = random(d, n, &mut rng.fork_index(i as u64));
+            let Packing::Real { rows, .. } = start else { unreachable!("real rows") };
+            // A soft beginning leads many starts into the same few valleys; one in three begins soft, the others sharper.
+            let rows = sharpen(rows, kind, d, &SEARCH[i % 3..]);
+            let cosine = Packing::real(d, rows.clone()).largest_cosine(kind);
+            tell().then_some((cosine, i, rows))
+        };
+        let mut found: Vec<_> = (0..starts).into_par_iter().with_max_len(1).map(search).collect::<Option<_>>()?;
+        found.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        found.truncate(polished);
+        let polish = |(cosine, i, rows): (f64, usize, Vec<f64>)| {
+            let sharp = Packing::real(d, sharpen(rows.clone(), kind, d, &POLISH));
+            let better = sharp.largest_cosine(kind);
+            let best = if better <= cosine { (better, i, sharp) } else { (cosine, i, Packing::real(d, rows)) };
+            tell().then_some(best)
+        };
+        let polished: Vec<_> = found.into_par_iter().with_max_len(1).map(polish).collect::<Option<_>>()?;
+        let (cosine, _, packing) = polished.into_iter().min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)))?;
+        let method = format!("smoothed largest cosine, {starts} start{}", if starts == 1 { "" } else { "s" });
+        Some(Best { kind, packing, cosine, method, exact: false })
+    }
 }
 
 /// Follows the minimum of `F_β` through these sharpnesses; rows stay at unit length.
@@ -209,6 +204,12 @@ impl Room {
 mod tests {
     use super::*;
 
+    const GO: Watch = &|_| ControlFlow::Continue(());
+
+    fn search(kind: Kind, d: usize, n: usize, starts: usize) -> Search {
+        Search { kind, d, n, starts }
+    }
+
     #[test]
     fn the_gradient_is_that_of_the_value() {
         let (n, d) = (6, 3);
@@ -242,8 +243,7 @@ mod tests {
             (Kind::Lines, 3, 6, 0.44721),
             (Kind::Lines, 4, 6, 1.0 / 3.0),
         ] {
-            let packing = pack(kind, d, n, 8, &Rng::new(0), &|_| ControlFlow::Continue(())).unwrap();
-            let got = packing.largest_cosine(kind);
+            let got = search(kind, d, n, 8).searched(&Rng::new(0), GO).unwrap().cosine;
             assert!(got < want + 1e-3 && got > best_bound(kind, d, n) - 1e-9, "{n} {} in {d}: {got}", kind.id());
         }
     }
@@ -252,21 +252,21 @@ mod tests {
     #[test]
     fn no_more_than_2d_points_keep_apart_by_a_right_angle() {
         for d in [2, 3, 4] {
-            let of = |n| pack(Kind::Signed, d, n, 6, &Rng::new(1), &|_| ControlFlow::Continue(())).unwrap();
-            assert!(of(2 * d).largest_cosine(Kind::Signed) < 1e-3);
-            assert!(of(2 * d + 1).largest_cosine(Kind::Signed) > 1e-3);
+            let of = |n| search(Kind::Signed, d, n, 6).searched(&Rng::new(1), GO).unwrap().cosine;
+            assert!(of(2 * d) < 1e-3);
+            assert!(of(2 * d + 1) > 1e-3);
         }
     }
 
     #[test]
     fn threads_change_no_byte_and_breaking_ends_it() {
+        let seven = search(Kind::Lines, 3, 7, 5);
         let of = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            let go = &|_| ControlFlow::Continue(());
-            pool.install(|| pack(Kind::Lines, 3, 7, 5, &Rng::new(3), go).unwrap().to_mat())
+            pool.install(|| seven.searched(&Rng::new(3), GO).unwrap().packing.to_mat())
         };
         assert_eq!(of(1), of(3));
-        assert!(pack(Kind::Lines, 3, 7, 5, &Rng::new(3), &|_| ControlFlow::Break(())).is_none());
+        assert!(seven.searched(&Rng::new(3), &|_| ControlFlow::Break(())).is_none());
     }
 
     /// What a smoothed largest cosine is known to reach, each with what is allowed above it (see docs/geometry.md).
@@ -291,8 +291,7 @@ mod tests {
             (Lines, 4, 12, 0.5),
             (Lines, 5, 10, 0.33333),
         ] {
-            let packing = pack(kind, d, n, 8, &Rng::new(0), &|_| ControlFlow::Continue(())).unwrap();
-            let got = packing.largest_cosine(kind);
+            let got = search(kind, d, n, 8).searched(&Rng::new(0), GO).unwrap().cosine;
             assert!(got <= target + 1e-3, "{n} {} in {d}: {got} for {target}", kind.id());
             assert!(got >= best_bound(kind, d, n) - 1e-9, "{n} {} in {d}: {got} is below a bound", kind.id());
         }
@@ -301,17 +300,16 @@ mod tests {
     /// Five lines in three dimensions are the icosahedron's six without one.
     #[test]
     fn a_construction_with_some_left_out_is_tried() {
-        let best = best(Kind::Lines, 3, 5, 4, &Rng::new(0), &|_| ControlFlow::Continue(())).unwrap();
+        let best = search(Kind::Lines, 3, 5, 4).best(&Rng::new(0), GO).unwrap();
         assert!(best.exact && (best.cosine - 0.2f64.sqrt()).abs() < 1e-12, "{}", best.cosine);
         assert_eq!(best.packing.n(), 5);
     }
 
     #[test]
     fn constructions_win_over_searches_that_only_come_near() {
-        let go = &|_| ControlFlow::Continue(());
-        let best = best(Kind::Signed, 3, 8, 4, &Rng::new(0), go).unwrap();
+        let best = search(Kind::Signed, 3, 8, 4).best(&Rng::new(0), GO).unwrap();
         assert!(best.exact && best.method == "square antiprism", "{best:?}");
-        let searched = super::best(Kind::Lines, 3, 8, 4, &Rng::new(0), go).unwrap();
+        let searched = search(Kind::Lines, 3, 8, 4).best(&Rng::new(0), GO).unwrap();
         assert!(!searched.exact && searched.cosine < 0.65 && searched.method.ends_with("4 starts"));
     }
 }

@@ -2,8 +2,7 @@
 //! linear notion's floor.
 
 use crate::geometry::bounds::Kind;
-use crate::geometry::pack::pack;
-use std::ops::ControlFlow;
+use crate::geometry::pack::{Search, Watch};
 use superlens_tensor::Rng;
 use superlens_tensor::lbfgs::{Stop, minimise};
 
@@ -32,17 +31,12 @@ pub struct Exact {
 
 impl Exact {
     /// `None` where `watch` broke. Panics without dimensions.
-    pub fn of(
-        dims: usize,
-        starts: usize,
-        rows: usize,
-        rng: &Rng,
-        watch: &(dyn Fn(f64) -> ControlFlow<()> + Sync),
-    ) -> Option<Exact> {
+    pub fn of(dims: usize, starts: usize, rows: usize, rng: &Rng, watch: Watch) -> Option<Exact> {
         let n = 2 * dims;
         let part = |k: usize| move |share: f64| watch((k as f64 + share) / 5.0);
         let least = |n: usize, name: &str, k: usize| {
-            pack(Kind::Signed, dims, n, starts, &rng.fork(name), &part(k)).map(|p| p.largest_cosine(Kind::Signed))
+            let search = Search { kind: Kind::Signed, d: dims, n, starts };
+            search.searched(&rng.fork(name), &part(k)).map(|found| found.cosine)
         };
         let (pair_error, _) = antipodal_pairs(dims, rows, &mut rng.fork("pairs"));
         let price = |p: f64| (p, coactivity(dims, p, rows, &mut rng.fork("density")), p * p / 6.0);
@@ -139,6 +133,7 @@ pub fn linear_error(n: usize, d: usize, rng: &mut Rng) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ops::ControlFlow;
 
     #[test]
     fn every_demonstration_holds() {

@@ -178,6 +178,7 @@ fn says(c: &Coherence, orientation: &str) -> Vec<String> {
     } else {
         let random = c.random.expected_max_abs_cos;
         let beside = match c.closer_by_chance() {
+            _ if c.dims == 1 => "as close as",
             v if v > MANY => "further apart than",
             v if v < FEW => "closer than",
             _ => "about as close as",

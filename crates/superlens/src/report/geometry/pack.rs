@@ -13,6 +13,8 @@ const WRITTEN: usize = 1_000_000;
 const CURVE: usize = 400;
 /// Directions whose cosines are all computed again for a picture.
 const SORTED: usize = 1200;
+/// Height of a label as a share of that picture's.
+const LABEL: f64 = 0.08;
 
 /// What can be said of the best packing that is known here.
 pub fn pack(best: &Best) -> Answer {
@@ -50,7 +52,7 @@ pub fn pack(best: &Best) -> Answer {
     }
     let what = if kind == Kind::Lines { "lines" } else { "directions" };
     Answer {
-        title: format!("{n} {what} in {}", words::counted(d, "dimension")),
+        title: format!("{} {what} in {}", words::count(n), words::counted(d, "dimension")),
         keys,
         tables: vec![table],
         says: vec![says(best, gap)],
@@ -59,10 +61,11 @@ pub fn pack(best: &Best) -> Answer {
 }
 
 fn says(best: &Best, gap: f64) -> String {
-    let (n, d) = (best.packing.n(), words::counted(best.packing.d(), "dimension"));
+    let (points, d) = (best.packing.n(), words::counted(best.packing.d(), "dimension"));
+    let n = words::count(points);
     let what = match best.kind {
         Kind::Lines if best.packing.d() == 1 => format!("{d} has one line: {n} must coincide"),
-        Kind::Signed if best.packing.d() == 1 && n > 2 => format!("{d} has two points: of {n} some must coincide"),
+        Kind::Signed if best.packing.d() == 1 && points > 2 => format!("{d} has two points: of {n} some must coincide"),
         Kind::Lines => format!("{n} lines in {d} keep every |cosine| at or below {}", five(best.cosine)),
         Kind::Signed => {
             format!("{n} directions in {d} keep every signed cosine at or below {}", five(best.cosine))
@@ -101,19 +104,23 @@ fn sorted(best: &Best, bounds: &[Bound]) -> crate::report::Figure {
     let points = (0..shown).map(|k| ((at(k) + 1) as f64, all[at(k)])).collect();
     let counted = cosine(best.kind);
     let series = [Series { name: format!("{counted} of a pair"), points, line: true }];
-    // Bounds that say the same share a line.
+    // Of bounds whose labels would overlap only the strongest is drawn; the table has them all.
+    let mut strongest_first = bounds.to_vec();
+    strongest_first.sort_by(|a, b| b.cosine.total_cmp(&a.cosine));
+    let top = strongest_first.first().map_or(all[0], |b| b.cosine.max(all[0]));
+    let label = LABEL * (top - all[all.len() - 1].min(0.0));
     let mut levels: Vec<(f64, String)> = Vec::new();
-    for b in bounds {
-        match levels.iter_mut().find(|l| (l.0 - b.cosine).abs() < 0.02) {
-            Some(level) => *level = (level.0.max(b.cosine), format!("{}, {}", level.1, bound_name(b.name))),
-            None => levels.push((b.cosine, format!("bound: {}", bound_name(b.name)))),
+    for b in strongest_first {
+        if levels.last().is_none_or(|above| above.0 - b.cosine > label) {
+            levels.push((b.cosine, format!("bound: {}", bound_name(b.name))));
         }
     }
     figures::sweep(&figures::Sweep {
         name: "sorted-cosines",
         title: "How close do pairs come?",
         caption: "All pairs, the closest first. A long step at the top is what a good packing looks like: many pairs share the \
-                  largest cosine, since otherwise it could be made smaller. No packing lies below a bound.",
+                  largest cosine, since otherwise it could be made smaller. No packing lies below a bound; of bounds close together \
+                  the strongest is drawn.",
         x: &Axis::linear("pairs, the closest first"),
         y: &Axis::linear(counted),
         series: &series,

@@ -83,7 +83,7 @@ fn curves(entries: &[Entry], kind: Kind) -> Option<Figure> {
             caption: "The least largest cosine found for N directions: each dimension more leaves room for many. Steps are packings of \
                       more directions of which some can be left out, and nothing is gained.",
             x: &Axis::linear("directions N"),
-            y: &Axis::linear(&format!("largest {}", cosine(kind))),
+            y: &Axis::linear(format!("largest {}", cosine(kind))),
             series: &series,
             levels: &[],
         })
