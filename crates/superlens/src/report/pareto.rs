@@ -28,10 +28,10 @@ pub fn pareto(all: &[Trained]) -> Figure {
     });
     sweep(&Sweep {
         name: "pareto",
-        title: "What is left unexplained against how many latents are on",
+        title: "Fidelity against sparsity",
         caption: "Each point is a dictionary. Fidelity alone does not say which one finds the right directions.",
         x: &Axis::log("mean active latents a row (L0)"),
-        y: &Axis::linear("fraction of variance unexplained"),
+        y: &Axis::log("fraction of variance unexplained"),
         series: &series.collect::<Vec<_>>(),
         levels: &[],
     })
