@@ -43,6 +43,14 @@ def package(path):
     return CoreEvalOutput, module.get_featurewise_weight_based_metrics
 
 
+def weights(path):
+    """As the package sees them: it asks for the architecture by a name that newer versions of SAELens have no more."""
+    sae = SAE.load_from_disk(path)
+    there = {name: getattr(sae, name) for name in ("W_enc", "W_dec", "b_enc", "b_mag") if hasattr(sae, name)}
+    config = types.SimpleNamespace(architecture_str=sae.cfg.architecture(), d_sae=sae.cfg.d_sae)
+    return types.SimpleNamespace(cfg=config, **there)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--bin", type=Path, required=True)
@@ -64,14 +72,15 @@ def main():
             jsonschema.validate(document, schema)
             TypeAdapter(output).validate_python(document)
             unknown = {name.split(".")[-1] for name in document["eval_result_unstructured"]["not_measured"]}
-            worst = float("nan")
+            on_weights = "no encoder to compare"
             if arch != "matching_pursuit":
-                theirs = of_the_weights(SAE.load_from_disk(folder / arch / "sae"))
+                theirs = of_the_weights(weights(folder / arch / "sae"))
                 ours = document["eval_result_details"]
                 gaps = [abs(o[k] - t) for k, v in theirs.items() for o, t in zip(ours, v)]
                 worst = max(gaps)
                 assert worst < 1e-4, (arch, worst)
-            print(f"{arch}: valid; {len(unknown)} numbers not measured; largest difference on the weights {worst:.1e}")
+                on_weights = f"largest difference on the weights {worst:.1e}"
+            print(f"{arch}: valid; {len(unknown)} numbers not measured; {on_weights}")
 
 
 if __name__ == "__main__":
