@@ -124,8 +124,7 @@ fn dictionaries_are_compared() {
     assert_eq!((&larger["compare"]["inserted"], &turned["compare"]["inserted"]), (&"other".into(), &"sae".into()));
     assert!(String::from_utf8_lossy(&run(&format!("{eval} --compare c")).stdout).contains("are novel"));
 
-    let core: serde_json::Value =
-        serde_json::from_slice(&fs::read(folder.path().join("core.json")).unwrap()).unwrap();
+    let core: serde_json::Value = serde_json::from_slice(&fs::read(folder.path().join("core.json")).unwrap()).unwrap();
     assert_eq!(core["eval_result_metrics"]["sparsity"]["l0"], told["l0"]);
     assert_eq!(core["eval_result_details"].as_array().map(Vec::len), Some(24));
     for (words, says) in [

@@ -8,7 +8,7 @@ use superlens_tensor::{Mat, Rng};
 /// A one-to-one match is sought while fewer² · more latents are at most this many: minutes.
 const MATCHED: u64 = 1 << 38;
 /// The same for each draw of the null; one-to-one matches of random directions are the slowest.
-const MATCHED_BY_CHANCE: u64 = 1 << 33;
+const MATCHED_BY_CHANCE: u64 = 1 << 30;
 /// Draws of the null: as many as make this many pairs, but one at least and [`MOST_DRAWS`] at most.
 const NULL_PAIRS: usize = 1 << 26;
 const MOST_DRAWS: usize = 20;
