@@ -96,6 +96,49 @@ fn every_architecture_trains_and_is_measured() {
     }
 }
 
+/// Two seeds and another size, compared; windows; and the result for SAEBench.
+#[test]
+fn dictionaries_are_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    activations(&folder.path().join("x.npy"), 600);
+    let run = |words: &str| superlens(folder.path(), words).output().unwrap();
+    for (out, d_sae, seed) in [("a", 24, 0), ("b", 24, 1), ("c", 48, 0)] {
+        let train = "train --activations x.npy --arch topk --k 4 --batch 128 --lr 1e-2 --steps 200";
+        assert!(run(&format!("{train} --d-sae {d_sae} --seed {seed} --out {out}")).status.success());
+    }
+    let eval = "eval --sae a --activations x.npy";
+    let told = json(&run(&format!("{eval} --compare b --window 600 --saebench core.json --json")));
+    let at = |told: &serde_json::Value, path: &str| told.pointer(path).and_then(serde_json::Value::as_f64).unwrap();
+    assert!(at(&told, "/compare/all/mcc") > at(&told, "/compare/all/null/mcc"), "{told}");
+    assert!((at(&told, "/mse") / at(&told, "/compare/stitching/mse_of_smaller") - 1.0).abs() < 1e-5, "{told}");
+    // The window is all rows here: both conventions say the same.
+    assert_eq!(told["dead"], told["dead_in_window"]);
+    assert_eq!(told["dense"], told["dense_in_window"]);
+    assert!(at(&told, "/capacity") <= at(&told, "/decoder_rank") && at(&told, "/decoder_coherence") <= 1.0);
+    let itself = json(&run(&format!("{eval} --compare a --json")));
+    assert!(at(&itself, "/compare/all/mcc") > 0.9999 && at(&itself, "/compare/live/over_90_percent") == 1.0);
+    // The larger one is inserted into the smaller one, whichever is named first.
+    let larger = json(&run(&format!("{eval} --compare c --json")));
+    let turned = json(&run("eval --sae c --activations x.npy --compare a --json"));
+    assert_eq!(larger["compare"]["stitching"], turned["compare"]["stitching"]);
+    assert_eq!((&larger["compare"]["inserted"], &turned["compare"]["inserted"]), (&"other".into(), &"sae".into()));
+    assert!(String::from_utf8_lossy(&run(&format!("{eval} --compare c")).stdout).contains("are novel"));
+
+    let core: serde_json::Value = serde_json::from_slice(&fs::read(folder.path().join("core.json")).unwrap()).unwrap();
+    assert_eq!(core["eval_result_metrics"]["sparsity"]["l0"], told["l0"]);
+    assert_eq!(core["eval_result_details"].as_array().map(Vec::len), Some(24));
+    for (words, says) in [
+        (format!("{eval} --saebench core.json"), "expected a new file"),
+        (format!("{eval} --window 601"), "expected 1 to 600 rows, found 601"),
+        (format!("{eval} --window 0"), "found 0"),
+        (format!("{eval} --compare nothing"), "nothing"),
+    ] {
+        let output = run(&words);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && told.contains(says) && told.lines().count() == 1, "{words}: {told}");
+    }
+}
+
 /// Trained, measured and read back from files of each kind that can hold them.
 #[test]
 fn transcoders_are_trained_measured_and_converted() {

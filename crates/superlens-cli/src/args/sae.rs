@@ -103,7 +103,10 @@ Examples:
   superlens eval --sae runs/mlp3/sae --activations held_out.npy
   superlens eval --sae runs/toy/sae --activations toy.npy --truth directions.npy --truth-acts truth.npz --json
   superlens eval --sae runs/mlp --activations mlp_in.npy --targets mlp_out.npy
-  superlens eval --sae runs/bench/sae --synthetic 16k --rows 500000 --json")]
+  superlens eval --sae runs/seed0 --compare runs/seed1 --activations held_out.npy
+  superlens eval --sae runs/bench/sae --synthetic 16k --rows 500000 --json
+
+What each number is: docs/metrics.md")]
 pub struct Eval {
     /// The dictionary: a folder in the layout of SAELens, or a run folder
     #[arg(long, value_name = "DIR")]
@@ -132,6 +135,15 @@ pub struct Eval {
     /// Measure on held-out rows of a synthetic model, against its truth; "superlens synth list" shows them
     #[arg(long, value_name = "NAME", conflicts_with_all = ["activations", "key", "flatten", "truth", "truth_acts"])]
     pub synthetic: Option<String>,
+    /// Another dictionary of the same activations: which latents both have, and which of the larger are new to the smaller
+    #[arg(long, value_name = "DIR")]
+    pub compare: Option<PathBuf>,
+    /// Also count the latents that are dead or dense in the last N rows alone
+    #[arg(long, value_name = "N")]
+    pub window: Option<usize>,
+    /// Write the metrics as a result of SAEBench's core evaluation, a new JSON file
+    #[arg(long, value_name = "FILE", conflicts_with = "targets")]
+    pub saebench: Option<PathBuf>,
     /// Rows of the synthetic model
     #[arg(long, value_name = "N", default_value_t = 500_000, requires = "synthetic", value_parser = clap::value_parser!(u64).range(2..))]
     pub rows: u64,

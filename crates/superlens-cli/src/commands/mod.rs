@@ -5,6 +5,8 @@ pub mod convert;
 pub mod demo;
 pub mod diagnose;
 pub mod eval;
+mod eval_compare;
+mod eval_rows;
 pub mod geometry;
 mod geometry_files;
 pub mod recover;

@@ -82,23 +82,7 @@ const PAIRS: usize = 50_000;
 impl Coherence {
     /// Of the rows of `w` `[n, d]`; `None` where fewer than two of them are not zero.
     pub fn of(w: &Mat, rng: &Rng) -> Option<Coherence> {
-        // At a common scale at which squares neither overflow nor vanish.
-        let scale = w.data().iter().fold(0.0f32, |a, v| a.max(v.abs()));
-        if scale == 0.0 {
-            return None;
-        }
-        let mut scaled = w.clone();
-        scaled.data_mut().iter_mut().for_each(|v| *v /= scale);
-        let length = |i: usize| scaled.row(i).iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
-        let norms: Vec<f64> = (0..w.rows()).map(length).collect();
-        let longest = norms.iter().copied().fold(0.0, f64::max);
-        let (kept, zero_rows): (Vec<usize>, Vec<usize>) = (0..w.rows()).partition(|&i| norms[i] > NOTHING * longest);
-        if kept.len() < 2 {
-            return None;
-        }
-        // What is no direction has no share of the space either.
-        let w = &scaled.select_rows(&kept);
-        let norms: Vec<f64> = kept.iter().map(|&i| norms[i]).collect();
+        let Directions { w, norms, zero_rows, scale } = Directions::of(w)?;
         let mut unit = w.clone();
         for (r, norm) in norms.iter().enumerate() {
             unit.row_mut(r).iter_mut().for_each(|v| *v = (f64::from(*v) / norm) as f32);
@@ -106,8 +90,8 @@ impl Coherence {
         let (n, dims) = unit.shape();
         let sampled = n > ALL_PAIRS;
         let tally = if sampled { drawn(&unit, &rng.fork("pairs")) } else { all(&unit) };
-        let (eigenvalues, capacity) = spectrum(w, &norms);
-        let used: Vec<f64> = eigenvalues.iter().copied().filter(|v| *v > RANK * RANK * eigenvalues[0]).collect();
+        let (eigenvalues, capacity) = spectrum(&w, &norms);
+        let used = in_use(&eigenvalues);
         let (sum, squares) = used.iter().fold((0.0, 0.0), |(s, q), v| (s + v, q + v * v));
         let square = f64::from(scale).powi(2);
         let capacity = at_most(capacity, used.len() as f64);
@@ -135,6 +119,63 @@ impl Coherence {
             clusters: (n <= GROUPED).then(|| clusters(&unit)),
         })
     }
+}
+
+/// The rows that are directions, over a common scale at which squares neither overflow nor vanish.
+struct Directions {
+    w: Mat,
+    norms: Vec<f64>,
+    zero_rows: Vec<usize>,
+    scale: f32,
+}
+
+impl Directions {
+    /// `None` for fewer than two.
+    fn of(w: &Mat) -> Option<Directions> {
+        let scale = w.data().iter().fold(0.0f32, |a, v| a.max(v.abs()));
+        if scale == 0.0 {
+            return None;
+        }
+        let mut scaled = w.clone();
+        scaled.data_mut().iter_mut().for_each(|v| *v /= scale);
+        let length = |i: usize| scaled.row(i).iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+        let norms: Vec<f64> = (0..w.rows()).map(length).collect();
+        let longest = norms.iter().copied().fold(0.0, f64::max);
+        let (kept, zero_rows): (Vec<usize>, Vec<usize>) = (0..w.rows()).partition(|&i| norms[i] > NOTHING * longest);
+        if kept.len() < 2 {
+            return None;
+        }
+        // What is no direction has no share of the space either.
+        let norms = kept.iter().map(|&i| norms[i]).collect();
+        Some(Directions { w: scaled.select_rows(&kept), norms, zero_rows, scale })
+    }
+}
+
+/// How much of the space all rows have to themselves: what [`Coherence`] says of it, for any number of rows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Capacity {
+    /// `Σ D_i`, at most the rank; equal to it where all share it evenly (a tight frame of rows of one length, for instance).
+    pub sum: f64,
+    pub rank: usize,
+}
+
+impl Capacity {
+    /// Of the rows of `w` `[n, d]`, in memory of min(n, d)² besides `w`; `None` where fewer than two of them are not zero, or both n and d
+    /// are above [`LARGEST`].
+    pub fn of(w: &Mat) -> Option<Capacity> {
+        if w.rows().min(w.cols()) > LARGEST {
+            return None;
+        }
+        let Directions { w, norms, .. } = Directions::of(w)?;
+        let (eigenvalues, capacity) = spectrum(&w, &norms);
+        let rank = in_use(&eigenvalues).len();
+        Some(Capacity { sum: at_most(capacity, rank as f64).iter().sum(), rank })
+    }
+}
+
+/// Those eigenvalues that count for the rank.
+fn in_use(eigenvalues: &[f64]) -> Vec<f64> {
+    eigenvalues.iter().copied().filter(|v| *v > RANK * RANK * eigenvalues[0]).collect()
 }
 
 impl Coherence {
@@ -325,6 +366,19 @@ mod tests {
     }
 
     /// D_i of the exact polytopes: d/k for tight frames of k unit rows in d dimensions.
+    /// An axis, and two directions along another: 1 and 1/2 and 1/2 of a plane. Zero rows have none.
+    #[test]
+    fn capacity_by_hand_and_as_coherence_has_it() {
+        let w = Mat::from_vec(4, 3, vec![2.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0, 0.0]);
+        let capacity = Capacity::of(&w).unwrap();
+        assert!((capacity.sum - 2.0).abs() < 1e-9 && capacity.rank == 2, "{capacity:?}");
+        let mut rng = Rng::new(4);
+        let w = Mat::from_fn(40, 7, |i, _| rng.normal() * (i + 1) as f32);
+        let (capacity, all) = (Capacity::of(&w).unwrap(), of(&w));
+        assert_eq!((capacity.sum, capacity.rank), (all.sum_capacity, all.rank));
+        assert!(capacity.sum < 7.0 && Capacity::of(&Mat::zeros(3, 3)).is_none());
+    }
+
     #[test]
     fn capacities_of_polytopes_are_exact() {
         for (kind, d, n, want) in [

@@ -1,7 +1,7 @@
 //! [`Detector`]: how well latents tell when true features are on.
 
 use super::Latents;
-use super::metrics::best_features;
+use super::agreement::best_features;
 use superlens_tensor::Mat;
 
 /// Precision, recall and F1, each averaged over the latents.

@@ -3,13 +3,16 @@
 //! One definition each, all in `f64`. The best reconstruction is often not the best dictionary: never rank by
 //! [`Metrics::fvu`] alone.
 
-use super::assignment::assign;
+pub use super::agreement::{
+    Nearest, mcc, mean_max_cosine, mmcs, nearest, nearest_within, uniqueness, uniqueness_of_all,
+};
 pub use super::detection::{Detection, Detector};
+pub use super::stability::{Agreement, Stability, stability};
+pub use super::stitching::{Stitched, Stitching};
 use super::{Latents, Sae};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use superlens_tensor::Mat;
-use superlens_tensor::kernels::gemm::matmul;
 
 /// Rows per partial sum. A part of the definition: sums are added in this grouping for any number of threads.
 const PIECE_ROWS: usize = 256;
@@ -40,9 +43,24 @@ pub struct Metrics {
     pub cossim: f64,
     /// Mean `‖x̂‖ / ‖x‖`; rows that are zero count as 0.
     pub l2_ratio: f64,
+    /// Mean `‖x‖` and mean `‖x̂‖`.
+    pub l2_norm_in: f64,
+    pub l2_norm_out: f64,
     /// `exp(H) / d_in`, with `H` the entropy of each latent's share of all activation (arXiv 2512.13568): above 1, more features are in
     /// use than there are dimensions. Skewed frequencies lower it.
     pub psi: f64,
+}
+
+impl Metrics {
+    /// Share of the latents that are on in more than `least` of the rows.
+    pub fn denser(&self, least: f64) -> f64 {
+        self.density.iter().filter(|d| **d > least).count() as f64 / self.density.len() as f64
+    }
+
+    /// Share of all firing that is that of latents on in more than `least` of the rows.
+    pub fn of_denser(&self, least: f64) -> f64 {
+        self.density.iter().filter(|d| **d > least).sum::<f64>() / self.density.iter().sum::<f64>()
+    }
 }
 
 /// Encodes and decodes `x` block by block and measures the result. Panics on another width, and for a dictionary that rebuilds another
@@ -70,14 +88,44 @@ pub struct Evaluation<'a> {
     fires: Vec<u64>,
     /// Sum of the sizes of each latent.
     mass: Vec<f64>,
+    /// Row from which on firing is counted once more, and these counts.
+    window_from: usize,
+    fires_late: Vec<u64>,
 }
+
+/// Latents that peers would call dead or dense by what they do in the last rows alone ([`Evaluation::with_window`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Silent in all of them.
+    pub dead: usize,
+    /// On in more than a tenth of them.
+    pub dense: usize,
+}
+
+/// A latent that is on in a larger share of the rows is dense.
+pub const DENSE: f64 = 0.1;
 
 impl<'a> Evaluation<'a> {
     /// Panics on a centre of another width than what the dictionary rebuilds.
     pub fn new(sae: &'a Sae, centre: Vec<f64>) -> Self {
         assert_eq!(sae.d_out(), centre.len(), "a centre of another width");
         let (fires, mass) = (vec![0; sae.d_sae()], vec![0.0; sae.d_sae()]);
-        Evaluation { sae, sums: Sums::new(centre.len()), centre, rows: 0, nnz: 0, fires, mass }
+        let (window_from, fires_late) = (usize::MAX, vec![0; sae.d_sae()]);
+        Evaluation { sae, sums: Sums::new(centre.len()), centre, rows: 0, nnz: 0, fires, mass, window_from, fires_late }
+    }
+
+    /// Also counts which latents fire from the row `from` on, for [`Evaluation::window`].
+    pub fn with_window(self, from: usize) -> Self {
+        Self { window_from: from, ..self }
+    }
+
+    /// Dead and dense by the rows from that of [`Evaluation::with_window`] on; `None` where there is no such row. Training by others calls a
+    /// latent dead that was silent for the last so many steps or tokens: the same latents are dead here if the rows are in that order.
+    pub fn window(&self) -> Option<Window> {
+        let rows = self.rows.checked_sub(self.window_from).filter(|rows| *rows > 0)? as f64;
+        let dead = self.fires_late.iter().filter(|&&n| n == 0).count();
+        let dense = self.fires_late.iter().filter(|&&n| n as f64 > DENSE * rows).count();
+        Some(Window { dead, dense })
     }
 
     /// Takes more rows in, `x` that are read and `y` that are to be rebuilt (`x` again but for transcoders), and shows `visit` their
@@ -95,6 +143,10 @@ impl<'a> Evaluation<'a> {
             for (&j, v) in latents.indices().iter().zip(latents.values()) {
                 self.fires[j as usize] += 1;
                 self.mass[j as usize] += f64::from(v.abs());
+            }
+            let late = self.window_from.saturating_sub(self.rows + first);
+            for r in late..latents.rows().max(late) {
+                latents.row(r).0.iter().for_each(|&j| self.fires_late[j as usize] += 1);
             }
             self.nnz += latents.nnz();
             visit(first, &latents);
@@ -117,6 +169,8 @@ impl<'a> Evaluation<'a> {
             shrinkage: sums.recon_recon / sums.recon_x,
             cossim: sums.cosine / rows,
             l2_ratio: sums.lengths / rows,
+            l2_norm_in: sums.norm_in / rows,
+            l2_norm_out: sums.norm_out / rows,
             psi: effective(mass) / self.sae.d_in().max(1) as f64,
         }
     }
@@ -171,6 +225,8 @@ struct Sums {
     lengths: f64,
     explained: f64,
     off_centre: f64,
+    norm_in: f64,
+    norm_out: f64,
 }
 
 impl Sums {
@@ -186,6 +242,8 @@ impl Sums {
             lengths: 0.0,
             explained: 0.0,
             off_centre: 0.0,
+            norm_in: 0.0,
+            norm_out: 0.0,
         }
     }
 
@@ -212,6 +270,8 @@ impl Sums {
             sums.error += error;
             sums.recon_recon += rr;
             sums.recon_x += rx;
+            sums.norm_in += xx.sqrt();
+            sums.norm_out += rr.sqrt();
             sums.lengths += if xx > 0.0 { (rr / xx).sqrt() } else { 0.0 };
             if off > 0.0 {
                 sums.explained += 1.0 - error / off;
@@ -239,99 +299,9 @@ impl Sums {
         self.lengths += part.lengths;
         self.explained += part.explained;
         self.off_centre += part.off_centre;
+        self.norm_in += part.norm_in;
+        self.norm_out += part.norm_out;
     }
-}
-
-/// Mean over the true `features` of the largest |cos| with any row of `dictionary`: mean max cosine similarity.
-///
-/// Ignores sign, and duplicates count for several features: read it beside [`mcc`]. Both `[n, d]`; zero rows match
-/// nothing. NaN without features. Panics on different widths.
-pub fn mmcs(features: &Mat, dictionary: &Mat) -> f64 {
-    let cosines = abs_cosines(features, dictionary);
-    let best = |i: usize| cosines.row(i).iter().map(|&c| f64::from(c)).fold(0.0, f64::max);
-    (0..features.rows()).map(best).sum::<f64>() / features.rows() as f64
-}
-
-/// Mean |cos| over the best one-to-one match of true `features` with rows of `dictionary` (Hungarian assignment), over
-/// the smaller number of the two.
-///
-/// With fewer latents than features it says nothing about the features left over. NaN where either is empty. Panics on
-/// different widths.
-pub fn mcc(features: &Mat, dictionary: &Mat) -> f64 {
-    let (few, many) =
-        if features.rows() <= dictionary.rows() { (features, dictionary) } else { (dictionary, features) };
-    let cosines = abs_cosines(few, many);
-    let columns = assign(few.rows(), many.rows(), |i, j| f64::from(cosines[(i, j)]));
-    columns.iter().enumerate().map(|(i, &j)| f64::from(cosines[(i, j)])).sum::<f64>() / few.rows() as f64
-}
-
-/// Mean over the rows of `dictionary` of the largest |cos| with any other row; NaN with fewer than two. Quadratic in the rows, block by
-/// block.
-pub fn mean_max_cosine(dictionary: &Mat) -> f64 {
-    const BLOCK: usize = 512;
-    let (unit, n) = (unit(dictionary), dictionary.rows());
-    if n < 2 {
-        return f64::NAN;
-    }
-    let best: Vec<f64> = (0..n.div_ceil(BLOCK))
-        .into_par_iter()
-        .flat_map_iter(|b| {
-            let (from, to) = (b * BLOCK, ((b + 1) * BLOCK).min(n));
-            let cosines = matmul(unit.rows_view(from, to), unit.t());
-            let largest = |r: usize| {
-                let others = cosines.row(r).iter().enumerate().filter(|(j, _)| *j != from + r);
-                others.map(|(_, c)| f64::from(c.abs())).fold(0.0, f64::max)
-            };
-            (0..to - from).map(largest).collect::<Vec<_>>()
-        })
-        .collect();
-    best.iter().sum::<f64>() / n as f64
-}
-
-/// Which true feature each latent is most like: the index of the largest |cos|, or `None` for a latent without direction.
-pub(super) fn best_features(features: &Mat, dictionary: &Mat) -> Vec<Option<usize>> {
-    let cosines = abs_cosines(dictionary, features);
-    let best = |j: usize| {
-        let row = cosines.row(j).iter().enumerate();
-        row.fold((None, 0.0f32), |best, (i, &c)| if c > best.1 { (Some(i), c) } else { best }).0
-    };
-    (0..dictionary.rows()).map(best).collect()
-}
-
-/// Distinct true features among those that all latents are most like, over all latents, in use or not: the number that SynthSAEBench
-/// publishes as uniqueness. NaN without latents.
-pub fn uniqueness_of_all(features: &Mat, dictionary: &Mat) -> f64 {
-    let distinct: std::collections::BTreeSet<usize> =
-        best_features(features, dictionary).into_iter().flatten().collect();
-    distinct.len() as f64 / dictionary.rows() as f64
-}
-
-/// Distinct true features among those that the latents in use are most like, over the latents in use: 1 where each follows another
-/// feature (Chanin et al. 2026, SynthSAEBench). `density` is that of [`Metrics`]. NaN where no latent is in use.
-pub fn uniqueness(features: &Mat, dictionary: &Mat, density: &[f64]) -> f64 {
-    let best = best_features(features, dictionary);
-    let used: Vec<usize> = best.iter().zip(density).filter(|(_, d)| **d > 0.0).filter_map(|(b, _)| *b).collect();
-    let distinct: std::collections::BTreeSet<usize> = used.iter().copied().collect();
-    distinct.len() as f64 / used.len() as f64
-}
-
-/// |cos| between every row of `a` and every row of `b`; 0 where a row is zero or not finite.
-fn abs_cosines(a: &Mat, b: &Mat) -> Mat {
-    assert_eq!(a.cols(), b.cols(), "directions {:?} and {:?}", a.shape(), b.shape());
-    let mut cosines = matmul(&unit(a), unit(b).t());
-    cosines.data_mut().iter_mut().for_each(|c| *c = if c.is_finite() { c.abs().min(1.0) } else { 0.0 });
-    cosines
-}
-
-fn unit(m: &Mat) -> Mat {
-    let mut m = m.clone();
-    for i in 0..m.rows() {
-        let norm = m.row(i).iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
-        if norm > 0.0 {
-            m.row_mut(i).iter_mut().for_each(|v| *v = (f64::from(*v) / norm) as f32);
-        }
-    }
-    m
 }
 
 #[cfg(test)]
@@ -354,8 +324,33 @@ mod tests {
         // Mean (1.25, 0.75); scatter 21 − 4·1.25² + 9 − 4·0.75² = 21.5; errors 0, 0, 1, 9.
         assert!((m.fvu - 10.0 / 21.5).abs() < 1e-12 && (m.mse - 2.5).abs() < 1e-12, "{m:?}");
         assert_eq!((m.l0, m.dead, m.density.as_slice()), (0.5, 1, &[0.5, 0.0][..]));
+        assert_eq!((m.denser(0.1), m.denser(0.5), m.of_denser(0.1), m.of_denser(0.5)), (0.5, 0.0, 1.0, 0.0));
         assert!((m.shrinkage - 1.0).abs() < 1e-12 && (m.cossim - 0.5).abs() < 1e-12, "{m:?}");
         assert!((evaluate(&copier(0.5), &x).shrinkage - 0.5).abs() < 1e-12);
+        // Lengths 2, 4, 1, 3 of the rows; 2, 4, 0, 0 rebuilt.
+        assert!((m.l2_norm_in - 2.5).abs() < 1e-12 && (m.l2_norm_out - 1.5).abs() < 1e-12, "{m:?}");
+    }
+
+    /// The first latent fires in rows 0 and 1 only, however the rows come; the second never.
+    #[test]
+    fn a_latent_may_be_dead_in_the_last_rows_alone() {
+        let sae = copier(1.0);
+        let rows = [[2.0, 0.0], [4.0, 0.0], [-1.0, 0.0], [0.0, 3.0]];
+        let window = |from: usize, cuts: &[usize]| {
+            let mut evaluation = Evaluation::new(&sae, vec![0.0; 2]).with_window(from);
+            for cut in cuts.windows(2) {
+                let x = Mat::from_vec(cut[1] - cut[0], 2, rows[cut[0]..cut[1]].concat());
+                evaluation.add(&x, &x, &mut |_, _| {});
+            }
+            evaluation.window()
+        };
+        for cuts in [&[0, 4][..], &[0, 1, 4], &[0, 3, 4]] {
+            assert_eq!(window(0, cuts), Some(Window { dead: 1, dense: 1 }));
+            assert_eq!(window(1, cuts), Some(Window { dead: 1, dense: 1 }));
+            assert_eq!(window(2, cuts), Some(Window { dead: 2, dense: 0 }));
+            assert_eq!(window(4, cuts), None);
+        }
+        assert_eq!(evaluate(&sae, &Mat::from_vec(4, 2, rows.concat())).dead, 1);
     }
 
     #[test]
@@ -368,20 +363,6 @@ mod tests {
             (0..2).map(|j| (0..2000).map(|i| (f64::from(x[(i, j)]) - mean(j)).powi(2)).sum::<f64>()).sum();
         let error: f64 = (0..2000).map(|i| f64::from(x[(i, 1)]).powi(2)).sum();
         assert!((evaluate(&copier(1.0), &x).fvu / (error / scatter) - 1.0).abs() < 1e-9);
-    }
-
-    #[test]
-    fn agreement_with_features() {
-        let features = Mat::from_vec(3, 3, vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]);
-        let shuffled = Mat::from_vec(4, 3, vec![0.0, -2.0, 0.0, 0.0, 0.0, 3.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
-        assert!((mmcs(&features, &shuffled) - 1.0).abs() < 1e-6 && (mcc(&features, &shuffled) - 1.0).abs() < 1e-6);
-        // One latent between two features serves both for MMCS but only one for MCC.
-        let between = Mat::from_vec(3, 3, vec![1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0]);
-        let half = 0.5f64.sqrt();
-        assert!((mmcs(&features, &between) - (2.0 * half + 1.0) / 3.0).abs() < 1e-6);
-        assert!((mcc(&features, &between) - (half + 1.0) / 3.0).abs() < 1e-6);
-        let one = Mat::from_vec(1, 3, vec![0.0, 0.0, 1.0]);
-        assert!((mcc(&features, &one) - 1.0).abs() < 1e-6 && (mmcs(&features, &one) - 1.0 / 3.0).abs() < 1e-6);
     }
 
     /// A transcoder from x to 2x + 1 and back to the numbers of its own target; parts add up to the whole.

@@ -18,6 +18,7 @@
 //! # Ok::<(), superlens::sae::FitError>(())
 //! ```
 
+mod agreement;
 mod arch;
 mod assignment;
 mod baselines;
@@ -32,6 +33,9 @@ mod moments;
 mod nmf;
 mod pca;
 mod pursuit;
+pub mod saebench;
+mod stability;
+mod stitching;
 pub mod synthetic;
 pub mod train;
 mod trained;

@@ -64,6 +64,11 @@ impl InputNorm {
         }
     }
 
+    /// What latents of the row are multiplied by in its reconstruction when the norm is undone.
+    pub(super) fn factor(self, row: &[f32]) -> f32 {
+        self.of(row).factor
+    }
+
     fn of(self, x: &[f32]) -> RowNorm {
         let n = x.len() as f64;
         let sum = |f: &dyn Fn(f64) -> f64| x.iter().map(|&v| f(f64::from(v))).sum::<f64>();
