@@ -75,6 +75,8 @@ const BATCH: usize = 2048;
 /// At least so many steps, where neither steps nor tokens are given.
 const STEPS: u64 = 1000;
 const CHECKPOINT_EVERY: u64 = 500;
+/// A latent is dead once it was silent for one in so many rows of the training, of short ones; of longer shares of those too few come back.
+const SILENT: u64 = 40;
 
 impl Plan {
     /// From the command line, but for the settings that may be lists.
@@ -191,8 +193,8 @@ impl Plan {
             return Err(Failure::Input(format!("--lr: expected a number above 0, found {lr}")));
         }
         self.warmup.get_or_insert(recipe.warmup);
-        let fifth = (steps.saturating_mul(at_once) / 5).max(1);
-        self.dead_after.get_or_insert(recipe.dead_after.min(fifth));
+        let share = (steps.saturating_mul(at_once) / SILENT).max(1);
+        self.dead_after.get_or_insert(recipe.dead_after.min(share));
         if *self.checkpoint_every.get_or_insert(CHECKPOINT_EVERY) == 0 {
             return Err(Failure::Input("--checkpoint-every: expected 1 at least, found 0".into()));
         }
