@@ -19,7 +19,7 @@ use args::{Cli, Command};
 use failure::{Failure, say};
 
 /// Work in blocks makes and drops buffers of tens of megabytes at every step. The system's allocator gives each back to the kernel at
-/// once, which then clears its pages anew: more than half of the time of a dense training step.
+/// once, which then clears its pages anew: half of the time of a dense training step and more.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
