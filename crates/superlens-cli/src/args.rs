@@ -103,15 +103,8 @@ Examples:
 pub struct Diagnose {
     /// The activation matrix
     pub input: PathBuf,
-    /// Which array of an .npz or .safetensors file to read
-    #[arg(long, value_name = "NAME")]
-    pub key: Option<String>,
-    /// Read an array of more than two dimensions: all axes but the last become rows
-    #[arg(long)]
-    pub flatten: bool,
-    /// Which hook of a store to read, where it has several
-    #[arg(long, value_name = "NAME")]
-    pub hook: Option<String>,
+    #[command(flatten)]
+    pub part: Part,
     /// Whether the columns mean something by themselves
     #[arg(long, value_enum, default_value_t = BasisArg::Unknown, value_name = "KIND")]
     pub basis: BasisArg,
@@ -158,6 +151,20 @@ pub struct Run {
     /// Folder for report.json; without it nothing is written
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+}
+
+/// Which part of a file or a store holds the activations.
+#[derive(Args, Debug)]
+pub struct Part {
+    /// Which array of an .npz or .safetensors file to read
+    #[arg(long, value_name = "NAME")]
+    pub key: Option<String>,
+    /// Read an array of more than two dimensions: all axes but the last become rows
+    #[arg(long)]
+    pub flatten: bool,
+    /// Which hook of a store to read, where it has several
+    #[arg(long, value_name = "NAME")]
+    pub hook: Option<String>,
 }
 
 /// Examples, and a line on every toy.

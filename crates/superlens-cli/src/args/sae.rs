@@ -7,6 +7,7 @@ use clap::Args;
 use superlens::sae::ARCHES;
 use superlens::sae::files::FORMATS;
 
+use super::Part;
 use super::tuning::Tuning;
 
 /// Train a sparse autoencoder, or another dictionary, on activations
@@ -22,17 +23,10 @@ pub struct Train {
     #[arg(long, value_name = "PATH", required_unless_present_any = ["config", "resume", "synthetic"])]
     pub activations: Option<PathBuf>,
     /// Train on fresh rows of a synthetic model instead; "superlens synth list" shows them
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["activations", "key", "flatten"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["activations", "Part", "buffer_mb", "targets"])]
     pub synthetic: Option<String>,
-    /// Which array of an .npz or .safetensors file to read
-    #[arg(long, value_name = "NAME")]
-    pub key: Option<String>,
-    /// Read an array of more than two dimensions: all axes but the last become rows
-    #[arg(long)]
-    pub flatten: bool,
-    /// Which hook of a store to read, where it has several
-    #[arg(long, value_name = "NAME")]
-    pub hook: Option<String>,
+    #[command(flatten)]
+    pub part: Part,
     /// Memory in which the rows of a store are shuffled [default: 256]
     #[arg(long, value_name = "MB")]
     pub buffer_mb: Option<usize>,
@@ -114,15 +108,8 @@ pub struct Eval {
     /// The activations: a .npy, .npz or .safetensors file, or a store
     #[arg(long, value_name = "PATH", required_unless_present = "synthetic")]
     pub activations: Option<PathBuf>,
-    /// Which array of an .npz or .safetensors file to read
-    #[arg(long, value_name = "NAME")]
-    pub key: Option<String>,
-    /// Read an array of more than two dimensions: all axes but the last become rows
-    #[arg(long)]
-    pub flatten: bool,
-    /// Which hook of a store to read, where it has several
-    #[arg(long, value_name = "NAME")]
-    pub hook: Option<String>,
+    #[command(flatten)]
+    pub part: Part,
     /// What a transcoder is to rebuild, a row for each of the activations: .npy, .npz or .safetensors
     #[arg(long, value_name = "FILE")]
     pub targets: Option<PathBuf>,
@@ -133,7 +120,7 @@ pub struct Eval {
     #[arg(long, value_name = "FILE", requires = "truth")]
     pub truth_acts: Option<PathBuf>,
     /// Measure on held-out rows of a synthetic model, against its truth; "superlens synth list" shows them
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["activations", "key", "flatten", "truth", "truth_acts"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["activations", "Part", "targets", "truth", "truth_acts"])]
     pub synthetic: Option<String>,
     /// Another dictionary of the same activations: which latents both have, and which of the larger are new to the smaller
     #[arg(long, value_name = "DIR")]

@@ -30,8 +30,8 @@ pub fn run(args: &Diagnose, global: Global) -> Result<(), Failure> {
     let start = Instant::now();
     let progress = Progress::new(global.quiet);
     progress.at(0.0, "reading");
-    let options = ReadOptions { key: args.key.clone(), flatten: args.flatten };
-    let input = Activations::open(&args.input, &options, args.hook.as_deref())?;
+    let options = ReadOptions { key: args.part.key.clone(), flatten: args.part.flatten };
+    let input = Activations::open(&args.input, &options, args.part.hook.as_deref())?;
     let loaded = input.in_memory("diagnose", &Rng::new(global.seed))?;
     // Before the work, not after it: a destination that can't be used is told at once.
     let run = args.out.as_deref().map(|out| create_run(out, args, global, &loaded)).transpose()?;
@@ -72,7 +72,7 @@ fn create_run(out: &Path, args: &Diagnose, global: Global, loaded: &Loaded) -> R
     if let Some(key) = &loaded.key {
         config.insert("key".into(), key.clone().into());
     }
-    config.insert("flatten".into(), args.flatten.into());
+    config.insert("flatten".into(), args.part.flatten.into());
     config.insert("basis".into(), args.basis.id().into());
     let input = InputFile { path, bytes: loaded.bytes, sha256: loaded.sha256.clone() };
     interrupt::create_run(out, settings(global, vec![input], config)).map_err(Failure::input)
@@ -81,7 +81,7 @@ fn create_run(out: &Path, args: &Diagnose, global: Global, loaded: &Loaded) -> R
 /// Writes the report and puts the folder in place.
 fn finish(run: RunFolder, args: &Diagnose, global: Global, diagnosis: &Diagnosis) -> Result<(), Failure> {
     let name = args.input.file_name().unwrap_or(args.input.as_os_str()).to_string_lossy();
-    let key = args.key.as_ref().map(|key| ("key".to_string(), key.clone()));
+    let key = args.part.key.as_ref().map(|key| ("key".to_string(), key.clone()));
     let source = Source { name: name.into_owned(), seed: global.seed, settings: key.into_iter().collect() };
     report::write_diagnosis(&run, diagnosis, &source)?;
     run.finish()?;

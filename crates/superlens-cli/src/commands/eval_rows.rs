@@ -43,8 +43,8 @@ impl Measured {
         let Some(file) = &args.activations else {
             return Err(Failure::Input("--activations: expected a file, found nothing".into()));
         };
-        let options = ReadOptions { key: args.key.clone(), flatten: args.flatten };
-        let opened = Activations::open(file, &options, args.hook.as_deref())?;
+        let options = ReadOptions { key: args.part.key.clone(), flatten: args.part.flatten };
+        let opened = Activations::open(file, &options, args.part.hook.as_deref())?;
         check_width("--activations", file, opened.shape().1, sae.d_in())?;
         let x = match opened {
             Activations::Matrix(loaded) => loaded.mat,
@@ -169,7 +169,7 @@ fn targets(args: &Eval, sae: &Sae, metadata: &Metadata, rows: usize) -> Result<O
             false => Ok(None),
         };
     };
-    let y = read_matrix(file, &ReadOptions { key: None, flatten: args.flatten }).map_err(Failure::input)?.mat;
+    let y = read_matrix(file, &ReadOptions { key: None, flatten: args.part.flatten }).map_err(Failure::input)?.mat;
     check_width("--targets", file, y.cols(), sae.d_out())?;
     if y.rows() == rows {
         return Ok(Some(y));

@@ -129,9 +129,9 @@ impl Plan {
                 plan.clone_from(flag);
             }
         }
-        over(&mut plan.key, &args.key);
-        plan.flatten |= args.flatten;
-        over(&mut plan.hook, &args.hook);
+        over(&mut plan.key, &args.part.key);
+        plan.flatten |= args.part.flatten;
+        over(&mut plan.hook, &args.part.hook);
         over(&mut plan.buffer_mb, &args.buffer_mb);
         over(&mut plan.widths, &args.widths);
         over(&mut plan.layers, &args.layers);

@@ -3,8 +3,7 @@
 use std::io::{Cursor, Write};
 use std::path::Path;
 
-use super::source::Source;
-use super::{Format, Problem, ReadError, Shape, npz, write_atomic};
+use super::{Problem, ReadError, Shape, npz, write_atomic};
 use crate::kernels::sparse::SparseRows;
 
 /// Whether the file is an `.npz` of a sparse matrix; `false` where it can't be read at all.
@@ -18,11 +17,7 @@ pub fn is_csr(path: &Path) -> bool {
 /// [`ReadError`] if the file can't be read, isn't such an archive, or its parts don't fit each other.
 pub fn read_csr(path: &Path) -> Result<SparseRows, ReadError> {
     let in_file = |problem| ReadError::new(path, None, problem);
-    let (source, format) = Source::open(path).map_err(in_file)?;
-    if format != Format::Npz {
-        return Err(in_file(Problem::WrongMagic { expected: Format::Npz, found: Some(format) }));
-    }
-    let mut archive = npz::Archive::open(source).map_err(in_file)?;
+    let mut archive = npz::Archive::of_file(path).map_err(in_file)?;
     let keys = archive.keys();
     let place = |key: &str| {
         let place = keys.iter().position(|k| k == key);

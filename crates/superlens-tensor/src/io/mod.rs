@@ -156,11 +156,7 @@ pub struct Named {
 /// [`ReadError`] if the file can't be read, isn't an `.npz`, is damaged, or holds an array that is empty or not of floats.
 pub fn read_arrays(path: &Path) -> Result<Vec<Named>, ReadError> {
     let in_file = |problem| ReadError::new(path, None, problem);
-    let (source, format) = Source::open(path).map_err(in_file)?;
-    if format != Format::Npz {
-        return Err(in_file(Problem::WrongMagic { expected: Format::Npz, found: Some(format) }));
-    }
-    let mut archive = npz::Archive::open(source).map_err(in_file)?;
+    let mut archive = npz::Archive::of_file(path).map_err(in_file)?;
     let keys = archive.keys();
     let read = |(i, key): (usize, String)| {
         let array = archive.read(i, Shape::Any).map_err(|p| ReadError::new(path, Some(&key), p))?;

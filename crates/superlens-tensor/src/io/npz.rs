@@ -3,12 +3,14 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
+use std::path::Path;
 
 use zip::ZipArchive;
+use zip::read::ZipFile;
 use zip::result::ZipError;
 
 use super::source::{Hashing, Source};
-use super::{Array, ArrayInfo, Problem, Shape, npy};
+use super::{Array, ArrayInfo, Format, Problem, Shape, npy};
 
 /// The largest ratio that is unpacked beyond [`HARMLESS`]. Deflate reaches 1032 on zeros; 32-bit activations
 /// of which 99.5 % are zero carry about 0.17 bits each, so no code packs them tighter than 200-fold.
@@ -26,6 +28,14 @@ pub(super) struct Archive {
 }
 
 impl Archive {
+    /// [`open`](Self::open) of a file, if it is such an archive.
+    pub fn of_file(path: &Path) -> Result<Self, Problem> {
+        match Source::open(path)? {
+            (source, Format::Npz) => Self::open(source),
+            (_, found) => Err(Problem::WrongMagic { expected: Format::Npz, found: Some(found) }),
+        }
+    }
+
     /// Reads the archive's directory.
     pub fn open(source: Source) -> Result<Self, Problem> {
         let zip = ZipArchive::new(source.file).map_err(archive_problem)?;
@@ -57,30 +67,13 @@ impl Archive {
 
     /// The whole numbers of the array at `position`, 32 or 64 bits each, none below zero.
     pub fn integers(&mut self, position: usize) -> Result<Vec<u64>, Problem> {
-        let archive_len = self.len;
-        let entry = self.zip.by_index(self.entries[position].1).map_err(archive_problem)?;
-        let (packed, unpacked) = (entry.compressed_size(), entry.size());
-        if packed > archive_len {
-            return Err(Problem::Truncated { expected: u128::from(packed), found: archive_len });
-        }
-        // Offsets of empty rows pack tightly; what is read is bounded by what is there.
-        if unpacked > HARMLESS && unpacked / MAX_RATIO > packed {
-            return Err(Problem::DeflateBomb { packed, unpacked, limit: MAX_RATIO });
-        }
+        let (entry, unpacked) = self.entry(position)?;
         npy::integers(entry, unpacked).map_err(in_archive)
     }
 
     /// Reads the array at `position` among [`Archive::keys`], unpacking exactly what its header accounts for.
     pub fn read(&mut self, position: usize, wanted: Shape) -> Result<Array, Problem> {
-        let archive_len = self.len;
-        let entry = self.zip.by_index(self.entries[position].1).map_err(archive_problem)?;
-        let (packed, unpacked) = (entry.compressed_size(), entry.size());
-        if packed > archive_len {
-            return Err(Problem::Truncated { expected: u128::from(packed), found: archive_len });
-        }
-        if unpacked > HARMLESS && unpacked / MAX_RATIO > packed {
-            return Err(Problem::DeflateBomb { packed, unpacked, limit: MAX_RATIO });
-        }
+        let (entry, unpacked) = self.entry(position)?;
         let (array, mut rest) = npy::read_stream(entry, unpacked, wanted).map_err(in_archive)?;
         // Behind the array the entry must end. Asking also makes `zip` compare the checksum.
         match rest.read(&mut [0]) {
@@ -88,6 +81,20 @@ impl Archive {
             Ok(_) => Err(Problem::ExtraBytes { expected: unpacked, found: unpacked.saturating_add(1) }),
             Err(e) => Err(in_archive(Problem::Io(e))),
         }
+    }
+
+    /// The entry at `position` and the size that it unpacks to, if that is no larger than the archive can account for.
+    fn entry(&mut self, position: usize) -> Result<(ZipFile<'_, BufReader<File>>, u64), Problem> {
+        let archive_len = self.len;
+        let entry = self.zip.by_index(self.entries[position].1).map_err(archive_problem)?;
+        let (packed, unpacked) = (entry.compressed_size(), entry.size());
+        if packed > archive_len {
+            return Err(Problem::Truncated { expected: u128::from(packed), found: archive_len });
+        }
+        if unpacked > HARMLESS && unpacked / MAX_RATIO > packed {
+            return Err(Problem::DeflateBomb { packed, unpacked, limit: MAX_RATIO });
+        }
+        Ok((entry, unpacked))
     }
 }
 
