@@ -90,7 +90,9 @@ impl<'a> Descent<'a> {
         }
         let rate = if self.seconds > 0.0 { format!(", {:.0} rows a second", self.rate()) } else { String::new() };
         let (dead, dense) = (100.0 * told.dead, 100.0 * told.dense);
-        let stage = format!("FVU {:.3}, L0 {:.1}, {dead:.0} % dead, {dense:.0} % dense{rate}", told.fvu, told.l0);
+        let arch = &self.plan.arch;
+        let stage =
+            format!("{arch}: FVU {:.3}, L0 {:.1}, {dead:.0} % dead, {dense:.0} % dense{rate}", told.fvu, told.l0);
         progress.at((told.step + 1) as f64 / steps as f64, &stage);
         if (told.step + 1).is_multiple_of(every) || self.done() {
             folder.checkpoint(self.trainer.state())?;

@@ -41,7 +41,14 @@ impl Folder {
 
     /// A folder that [`create`](Self::create) made, and the plan in it.
     pub fn open(path: &Path) -> Result<(Folder, Plan), Failure> {
-        let plan = Plan::read(&path.join("config.toml"))?;
+        let config = path.join("config.toml");
+        if !config.exists() {
+            let path = path.display();
+            return Err(Failure::Input(format!(
+                "{path}: holds no run: expected a config.toml in it, found none; name a folder that superlens train made"
+            )));
+        }
+        let plan = Plan::read(&config)?;
         for folder in [path, &path.join("checkpoints"), &path.join("sae")] {
             remove_parts(folder);
         }
