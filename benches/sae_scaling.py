@@ -29,7 +29,7 @@ NAMES = {"d_sae": "latents", "k": "active latents a row (k)", "batch": "rows a s
 def measure(setting):
     with tempfile.TemporaryDirectory() as folder:
         words = [args.superlens, "train", "--activations", args.data, "--arch", args.arch, "--d-sae", setting["d_sae"], "--k", setting["k"],
-                 "--batch", setting["batch"], "--steps", args.steps + 2, "--warmup", 0, "--checkpoint-every", 10**9, "--lr", 3e-4,
+                 "--batch", setting["batch"], "--steps", args.steps + 2, "--warmup", 0, "--checkpoint-every", 10**9, "--lr", 3e-4, "--dead-after", 10**9,
                  "--out", folder + "/run", "--json", "--quiet"]
         done = subprocess.run([str(w) for w in words], capture_output=True, text=True, check=True)
         told = json.loads(done.stdout)
