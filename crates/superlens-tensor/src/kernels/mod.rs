@@ -12,6 +12,7 @@ pub mod pointwise;
 pub mod pursuit;
 pub mod random;
 pub mod screen;
+pub mod smooth;
 pub mod sparse;
 pub mod tied;
 pub mod tiles;
