@@ -1,3 +1,4 @@
-//! Between text and matrices: what a model computes at its hooks, kept on disk.
+//! Between text and matrices: what a model computes at its hooks, and stores that keep it on disk.
 
+pub mod model;
 pub mod store;

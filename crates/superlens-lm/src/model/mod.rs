@@ -1,0 +1,66 @@
+//! Transformers: one canonical model, one small file for each family that says how its files map to it.
+
+mod attention;
+mod batch;
+mod checkpoint;
+mod config;
+mod error;
+mod families;
+mod hook;
+mod norm;
+mod rope;
+mod settings;
+mod transformer;
+mod weights;
+
+#[cfg(test)]
+mod family_tests;
+
+use rayon::prelude::*;
+use superlens_tensor::Mat;
+
+pub use batch::{Batch, Memory};
+pub use config::{Config, LayerKind, NormKind, Positions, Rope, Wiring};
+pub use error::ModelError;
+pub use families::{FAMILIES, Family, load};
+pub use hook::{Point, Site, Sites};
+pub use transformer::{Hooks, Transformer};
+pub use weights::{AttentionWeights, BlockWeights, Head, Linear, MlpWeights, NormWeights, Weights};
+
+/// Numbers that are not worth a second thread.
+const PIECE: usize = 1 << 17;
+
+/// Runs `f` over all numbers, a stretch at a time.
+fn each_piece(x: &mut Mat, f: impl Fn(&mut [f32]) + Send + Sync) {
+    if x.data().len() <= PIECE {
+        f(x.data_mut());
+    } else {
+        x.data_mut().par_chunks_mut(PIECE / 4).for_each(f);
+    }
+}
+
+/// The same over two matrices of one shape.
+fn each_piece_of_two(x: &mut Mat, y: &Mat, f: impl Fn(&mut [f32], &[f32]) + Sync) {
+    assert_eq!(x.shape(), y.shape(), "two matrices side by side");
+    if x.data().len() <= PIECE {
+        f(x.data_mut(), y.data());
+    } else {
+        x.data_mut().par_chunks_mut(PIECE / 4).zip(y.data().par_chunks(PIECE / 4)).for_each(|(x, y)| f(x, y));
+    }
+}
+
+/// Runs `f` over all rows, by vectors.
+fn each_row(x: &mut Mat, f: impl Fn(&mut [f32]) + Send + Sync) {
+    let width = x.cols().max(1);
+    let all = |rows: &mut [f32]| {
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || rows.chunks_exact_mut(width).for_each(&f),
+        );
+    };
+    if x.data().len() <= PIECE {
+        all(x.data_mut());
+    } else {
+        x.data_mut().par_chunks_mut(PIECE / 4 / width * width + width).for_each(all);
+    }
+}
