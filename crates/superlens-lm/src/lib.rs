@@ -1,3 +1,7 @@
-//! Between text and matrices: what a model computes at its hooks, kept on disk.
+//! Between text and matrices: documents and their tokens, and what a model computes at its hooks, kept on disk.
 
 pub mod store;
+mod text_error;
+pub mod tokenizer;
+
+pub use text_error::{TextError, TextProblem};
