@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 use tokenizers::Tokenizer as Inner;
 use tokenizers::models::ModelWrapper;
+use tokenizers::normalizers::Precompiled;
 
 use super::Encoding;
 
@@ -29,8 +30,11 @@ pub(super) struct HuggingFace {
 
 impl HuggingFace {
     pub(super) fn from_json(bytes: &[u8]) -> Result<Self, String> {
-        let inner = Inner::from_bytes(bytes).map_err(|e| format!("is no tokenizer.json that is read: {e}"))?;
-        Self::new(inner)
+        let told = |e: serde_json::Error| format!("is no tokenizer.json that is read: {e}");
+        // In two steps: the crate panics where the text is no JSON, and where a table of SentencePiece is none.
+        let whole: Value = serde_json::from_slice(bytes).map_err(told)?;
+        check_tables(&whole["normalizer"]).map_err(told)?;
+        Self::new(serde_json::from_value(whole).map_err(told)?)
     }
 
     /// GPT-2's own form, put as a `tokenizer.json`. `bos` goes before every text where it is given.
@@ -160,6 +164,14 @@ impl HuggingFace {
             Spelling::Plain => piece.into_bytes(),
         })
     }
+}
+
+/// Whether the tables of normalisation in there are ones that the crate can read.
+fn check_tables(normalizer: &Value) -> Result<(), serde_json::Error> {
+    if normalizer["type"] == "Precompiled" {
+        serde_json::from_str::<Precompiled>(&normalizer.to_string())?;
+    }
+    normalizer["normalizers"].as_array().into_iter().flatten().try_for_each(check_tables)
 }
 
 /// The byte behind a character of GPT-2's alphabet: what can be printed stands for itself, the rest for 256 and up, in order.

@@ -153,9 +153,9 @@ impl Llama2 {
         })
     }
 
-    /// The spelling of a token in the file.
+    /// The spelling of a special token, without the line breaks that the files have around it.
     pub(super) fn piece(&self, id: u32) -> Option<String> {
-        self.pieces.get(id as usize).map(|piece| String::from_utf8_lossy(piece).into_owned())
+        self.pieces.get(id as usize).map(|piece| String::from_utf8_lossy(piece).trim().to_owned())
     }
 }
 
