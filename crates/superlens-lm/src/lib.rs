@@ -1,5 +1,6 @@
 //! Between text and matrices: documents and their tokens, and what a model computes at its hooks, kept on disk.
 
+pub mod corpus;
 pub mod store;
 mod text_error;
 pub mod tokenizer;
