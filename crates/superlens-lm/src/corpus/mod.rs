@@ -22,8 +22,9 @@ use crate::TextError;
 use records::{End, Record, Records, Trouble};
 pub use windows::{Part, Plan, Position, Window, Windows};
 
-/// Bytes of a document, where no limit is given. What is made of it while it is cut into tokens takes many times as much.
-pub const DOCUMENT_BYTES: usize = 8 << 20;
+/// Bytes of a document, where no limit is given. While a document becomes tokens, the crate `tokenizers` holds some 130 bytes for each of its
+/// bytes (measured with Pythia's), so this bounds the memory.
+pub const DOCUMENT_BYTES: usize = 2 << 20;
 
 /// The name that stands for standard input.
 pub const STDIN: &str = "-";

@@ -176,10 +176,39 @@ fn a_line_of_100_megabytes_is_refused_without_reading_it() {
     let mut documents = Documents::open(&[path], &Options::default()).unwrap();
     assert_eq!(documents.next().unwrap().unwrap().text, "first");
     let line = documents.next().unwrap().unwrap_err().to_string();
-    assert!(line.contains("long.txt: line 2 is longer than a document may be (8388608 bytes); break it up"), "{line}");
+    assert!(line.contains("long.txt: line 2 is longer than a document may be (2097152 bytes); break it up"), "{line}");
     assert!(documents.next().is_none());
     let Some(Open::Records(records, _)) = &documents.open else { panic!() };
     assert!(records.offset <= DOCUMENT_BYTES as u64 + 6, "the rest was not read");
+}
+
+/// Whatever the bytes, they are texts or one line that says why not, and no text is longer than it may be.
+#[test]
+fn any_bytes_are_read_or_refused_in_one_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let splits = [Split::File, Split::Lines, Split::BlankLines, Split::Separator("\n|".into())];
+    let mut read = [0, 0];
+    for i in 0..400 {
+        let mut rng = superlens_tensor::Rng::new(1).fork_index(i);
+        let mut pieces = vec!["a", "b ", "\n", "\n", "\r\n", "|", "{\"text\":\"", "\"}", "é", "\0"]
+            .into_iter()
+            .map(str::as_bytes)
+            .collect::<Vec<_>>();
+        if i % 3 == 0 {
+            pieces.push(b"\xc3");
+        }
+        let bytes: Vec<u8> = (0..rng.below(30)).flat_map(|_| pieces[rng.below(pieces.len())]).copied().collect();
+        let path = file(dir.path(), if i % 5 == 0 { "x.jsonl" } else { "x.txt" }, &bytes);
+        let options = Options { document_bytes: 30, split: splits[i as usize % 4].clone(), ..Options::default() };
+        for document in Documents::open(&[path], &options).unwrap() {
+            read[usize::from(document.is_err())] += 1;
+            match document {
+                Ok(document) => assert!((1..=30).contains(&document.text.len())),
+                Err(error) => assert!(!error.to_string().contains('\n')),
+            }
+        }
+    }
+    assert!(read[0] > 100 && read[1] > 100, "{read:?}: both happen");
 }
 
 /// A tokenizer whose tokens are a space and single bytes: `"ab"` is `[35, 100, 101]`.
