@@ -3,8 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
 use super::llama2::{self, Llama2};
 use super::{Kind, Tokenizer};
 use crate::TextError;
@@ -103,6 +101,8 @@ use with_crate::{open_json, open_merges};
 
 #[cfg(feature = "tokenizers")]
 mod with_crate {
+    use serde_json::Value;
+
     use super::super::hugging_face::HuggingFace;
     use super::*;
 

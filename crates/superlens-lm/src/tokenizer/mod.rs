@@ -66,6 +66,11 @@ impl Tokenizer {
         files::open(path)
     }
 
+    /// The file or folder that it was read from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The ids of `text`, with where each stands in it. With `add_special` the tokens go around it that the tokenizer puts there: BOS,
     /// `[CLS]` and `[SEP]`, or none.
     ///

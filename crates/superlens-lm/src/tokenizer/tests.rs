@@ -26,6 +26,7 @@ fn ids(of: &Value) -> Vec<u32> {
     of.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
 }
 
+#[cfg(feature = "tokenizers")]
 fn texts() -> Vec<String> {
     let folder = data("texts").unwrap();
     let names =
