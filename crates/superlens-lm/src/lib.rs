@@ -1,4 +1,9 @@
-//! Between text and matrices: what a model computes at its hooks, and stores that keep it on disk.
+//! Between text and matrices: documents and their tokens, and what a model computes at its hooks, kept on disk.
 
+pub mod corpus;
 pub mod model;
 pub mod store;
+mod text_error;
+pub mod tokenizer;
+
+pub use text_error::{TextError, TextProblem};

@@ -9,7 +9,7 @@
 
 mod dtype;
 mod error;
-mod hash;
+pub(crate) mod hash;
 pub mod import;
 mod manifest;
 mod map;
