@@ -31,7 +31,8 @@ def activations(path, rows=20_000, dims=64):
 
 
 def command(arch, data, out):
-    return [args.superlens, "train", "--activations", data, "--arch", arch, "--d-sae", 512, "--k", 8, "--target-l0", 8, "--batch", 512,
+    sparsity = {"jumprelu": ["--target-l0", 8], "gated": [], "relu": []}.get(arch, ["--k", 8])
+    return [args.superlens, "train", "--activations", data, "--arch", arch, "--d-sae", 512, *sparsity, "--batch", 512,
             "--steps", 1500, "--lr", 1e-3, "--checkpoint-every", 25, "--average", 0.99, "--out", out, "--quiet"]
 
 

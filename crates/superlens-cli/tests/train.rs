@@ -65,10 +65,15 @@ fn every_architecture_trains_and_is_measured() {
         "kmeans",
         "random",
     ] {
-        let layers = if arch == "crosscoder" { "--layers 3" } else { "" };
-        let words = format!(
-            "train --activations x.npy --arch {arch} --d-sae 24 --k 4 --target-l0 4 --batch 128 --steps 40 --out {arch} --json {layers}"
-        );
+        let settings = match arch {
+            "crosscoder" => "--layers 3 --batch 128 --steps 40",
+            "jumprelu" => "--target-l0 4 --batch 128 --steps 40",
+            "relu" | "p_anneal" | "gated" => "--batch 128 --steps 40",
+            "pca" | "ica" | "kmeans" => "",
+            "random" => "--k 4",
+            _ => "--k 4 --batch 128 --steps 40",
+        };
+        let words = format!("train --activations x.npy --arch {arch} --d-sae 24 {settings} --out {arch} --json");
         let told = json(&superlens(folder.path(), &words).output().unwrap());
         for key in ["arch", "steps", "tokens", "seconds", "tokens_per_s", "peak_anon_mb", "fvu", "l0", "dead_fraction"]
         {
@@ -248,8 +253,18 @@ fn what_is_wrong_is_told_in_one_line() {
         ("train --activations x.npy --d-sae 24 --arch groupmax --k 5 --out g".into(), "must divide d_sae = 24"),
         ("train --activations x.npy --arch crosscoder --out h".into(), "--layers"),
         ("train --activations x.npy --arch crosscoder --layers 5 --out i".into(), "must divide the columns = 12"),
-        ("train --activations x.npy --layers 3 --out j".into(), "--arch crosscoder"),
+        ("train --activations x.npy --layers 3 --out j".into(), "(crosscoder), found topk"),
         ("train --activations x.npy --arch nmf --d-sae 24 --k 4 --out l".into(), "non-negative"),
+        ("train --activations x.npy --arch relu --k-start 9 --out p".into(), "--k-start: expected an architecture"),
+        ("train --activations x.npy --arch topk,relu --target-l0 9 --out p".into(), "found topk, relu"),
+        (
+            "train --activations x.npy --arch jumprelu --l1 9 --out p".into(),
+            "jumprelu with --sparsity-loss step or tanh",
+        ),
+        ("train --activations x.npy --arch pca --steps 9 --out p".into(), "--steps: expected an architecture"),
+        ("train --activations x.npy --anneal 0.5 --out p".into(), "--k-start with it"),
+        ("train --activations x.npy --arch jumprelu --sparsity-loss l0 --out p".into(), "target, step, tanh"),
+        ("train --activations x.npy --arch jumprelu --bandwidth 0 --out p".into(), "bandwidth = 0"),
         ("train --activations x.npy --arch transcoder --out m".into(), "--targets"),
         ("train --activations x.npy --targets x.npy --out n".into(), "skip_transcoder"),
         ("train --activations x.npy --targets y.npy --arch transcoder --out o".into(), "expected 200 rows"),
@@ -279,10 +294,10 @@ fn a_sweep_gives_what_each_run_gives_alone() {
     let path = folder.path();
     activations(&path.join("x.npy"), 500);
     let usual = "train --activations x.npy --d-sae 48 --batch 100 --lr 1e-3 --steps 30 --checkpoint-every 10 --json";
-    let lists = "--arch topk,relu,pca --k 2,4 --l1 0.5,2 --target-l0 3";
+    let lists = "--arch topk,relu,pca --k 2,4 --l1 0.5,2";
     let told = json(&superlens(path, &format!("{usual} {lists} --out all")).output().unwrap());
     let names: Vec<&str> = told["runs"].as_array().unwrap().iter().map(|r| r["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["topk-k2", "topk-k4", "relu-l1_0.5", "relu-l1_2", "pca-k2", "pca-k4"]);
+    assert_eq!(names, ["topk-k2", "topk-k4", "relu-l1_0.5", "relu-l1_2", "pca"]);
     assert!(fs::read_to_string(path.join("all/pareto.svg")).unwrap().contains("relu"));
     let weights = |dir: &str| fs::read(path.join(dir).join("sae/sae_weights.safetensors")).unwrap();
     for (name, alone) in [("topk-k4", "--arch topk --k 4"), ("relu-l1_2", "--arch relu --l1 2")] {
@@ -296,7 +311,7 @@ fn a_sweep_gives_what_each_run_gives_alone() {
     fs::remove_file(checkpoints.join("step-0000000030.safetensors")).unwrap();
     fs::remove_dir_all(path.join("all/topk-k2/sae")).unwrap();
     let again = superlens(path, "train --resume all --json").output().unwrap();
-    assert_eq!(json(&again)["runs"].as_array().unwrap().len(), 6);
+    assert_eq!(json(&again)["runs"].as_array().unwrap().len(), 5);
     assert_eq!(before, weights("all/topk-k2"));
     let twice = superlens(path, &format!("{usual} --arch topk,topk --out twice")).output().unwrap();
     assert_eq!(twice.status.code(), Some(2));

@@ -22,6 +22,7 @@ mod toy_help;
 pub mod train;
 mod train_descent;
 mod train_folder;
+mod train_knobs;
 mod train_plan;
 mod train_rows;
 mod train_sweep;

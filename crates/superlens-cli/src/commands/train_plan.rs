@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use superlens::sae::train::{Options, Recipe};
 
+use super::train_knobs::without_unused;
 use crate::args::{Global, Train, Tuning};
 use crate::failure::Failure;
 
@@ -198,7 +199,7 @@ impl Plan {
         if *self.checkpoint_every.get_or_insert(CHECKPOINT_EVERY) == 0 {
             return Err(Failure::Input("--checkpoint-every: expected 1 at least, found 0".into()));
         }
-        Ok(self)
+        Ok(without_unused(self))
     }
 
     /// Of a [resolved](Self::resolve) plan.

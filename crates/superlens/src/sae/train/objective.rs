@@ -2,6 +2,7 @@
 
 use super::super::arch::FitError;
 use super::super::{Activation, PlainPursuit};
+use super::setting::Setting;
 use super::targets::Target;
 use rayon::prelude::*;
 use superlens_tensor::Mat;
@@ -15,6 +16,9 @@ use superlens_tensor::train::Params;
 pub trait Objective: Send + Sync {
     /// The name on the command line and in files.
     fn id(&self) -> &'static str;
+
+    /// Which of the settings that not every objective has it goes by; it has no use for the others.
+    fn takes(&self) -> &'static [Setting];
 
     /// Called before each step with the share of the training that is done, 0 to 1, for what anneals. Default: nothing.
     fn at(&mut self, _progress: f64) {}

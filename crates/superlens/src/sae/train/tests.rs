@@ -6,6 +6,7 @@ use superlens_tensor::kernels::pointwise::dot;
 
 mod pytorch;
 mod reference;
+mod settings;
 
 use reference::Reference;
 
@@ -101,11 +102,23 @@ fn worst(got: &Params, want: &[Vec<f64>]) -> Vec<(String, f64)> {
 /// formula; with every third latent dead.
 #[test]
 fn gradients_agree_with_the_formulas() {
-    for entry in &OBJECTIVES {
+    let losses = Sparsity::ALL.iter().flat_map(|(_, sparsity)| [(*sparsity, false), (*sparsity, true)]);
+    let jumps = losses.map(|(sparsity, ste_to_input)| (find("jumprelu").unwrap(), sparsity, ste_to_input));
+    let others = OBJECTIVES.iter().filter(|entry| entry.id != "jumprelu");
+    for (entry, sparsity, ste_to_input) in others.map(|entry| (entry, Sparsity::Target, false)).chain(jumps) {
         let mut rng = Rng::new(1).fork("gradient");
         let (d, d_sae, rows) = (6, 12, 9);
         let x = Mat::from_fn(rows, d, |_, _| rng.normal() + 0.3);
-        let options = Options { k: 3, target_l0: 3.0, l1: 0.3, layers: 3, ..Options::default() };
+        let options = Options {
+            k: 3,
+            target_l0: 3.0,
+            l1: 0.3,
+            layers: 3,
+            sparsity,
+            bandwidth: Some(0.03),
+            ste_to_input,
+            ..Options::default()
+        };
         // A weight of 1 on the auxiliary term, so that an error in it is as visible as one in the main term.
         let recipe = Recipe { aux: 1.0, dead_after: 10, warmup: 2, ..Recipe::new(d_sae, 10, rows) };
         let y = other_activations(&x);

@@ -11,7 +11,8 @@
 //! all layers has unit length; the penalty does not change when f shrinks and the row grows, so this loses nothing.
 
 use super::super::objective::{Objective, Terms};
-use super::{Knob, ObjectiveEntry, Options};
+use super::super::setting::Setting;
+use super::{ObjectiveEntry, Options};
 use crate::sae::Activation;
 use crate::sae::arch::{FitError, check_real, check_setting};
 use superlens_tensor::kernels::encode::Product;
@@ -22,7 +23,6 @@ use superlens_tensor::train::Params;
 pub(super) const ENTRY: ObjectiveEntry = ObjectiveEntry {
     id: "crosscoder",
     about: "ReLU latents shared by several layers side by side; each pays for every layer that it writes to",
-    knob: Knob::L1,
     build: |options: &Options| Box::new(Crosscoder { layers: options.layers, l1: options.l1 }),
 };
 
@@ -34,6 +34,10 @@ struct Crosscoder {
 impl Objective for Crosscoder {
     fn id(&self) -> &'static str {
         ENTRY.id
+    }
+
+    fn takes(&self) -> &'static [Setting] {
+        &[Setting::L1, Setting::Layers, Setting::SparsityWarmup]
     }
 
     /// Whitening would mix the layers, each of which has its own part of the penalty.
