@@ -13,6 +13,7 @@ pub mod recover;
 mod recover_phase;
 mod recover_table;
 pub mod run;
+mod side_by_side;
 pub mod store;
 mod summary;
 pub mod synth;

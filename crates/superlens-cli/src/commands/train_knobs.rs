@@ -142,7 +142,7 @@ mod tests {
 
     /// With every flag given.
     fn full() -> Plan {
-        let text = "command = 'train'\narch = 'topk'\nactivations = 'x'\nkey = 'a'\nhook = 'h'\ntargets = 'y'\nd_sae = 8\nk = 2\n\
+        let text = "command = 'train'\narch = 'topk'\nactivations = 'x'\nkey = 'a'\nhook = 'h'\ntargets = 'y'\ntargets_hook = 't'\nd_sae = 8\nk = 2\n\
             target_l0 = 2.0\nl1 = 1.0\nwidths = [2]\nlayers = 2\nbatch = 4\nlr = 0.1\nsteps = 5\ntokens = 20\nwarmup = 1\n\
             dead_after = 9\ncheckpoint_every = 3\nbuffer_mb = 1\n[tuning]\nnormalise = 'none'\ndecay = 0.1\nclip = 2.0\naux = 0.1\n\
             sparsity_warmup = 2\nsparsity_loss = 'target'\nbandwidth = 0.1\nste_to_input = true\nk_start = 4\nanneal = 0.5\n\
@@ -159,7 +159,8 @@ mod tests {
         };
         let mut found = keys(&told);
         found.extend(keys(told["tuning"].as_table().unwrap()));
-        let about_rows = ["activations", "arch", "command", "flatten", "hook", "key", "seed", "targets", "tuning"];
+        let about_rows =
+            ["activations", "arch", "command", "flatten", "hook", "key", "seed", "targets", "targets-hook", "tuning"];
         let mut expected: BTreeSet<String> = about_rows.iter().map(|key| format!("--{key}")).collect();
         assert!(KNOBS.iter().all(|knob| expected.insert(knob.flag.into())), "a flag twice");
         assert_eq!(found, expected);

@@ -79,14 +79,18 @@ impl Sweep {
         if self.names.is_empty() {
             return Ok(vec![if resumes { Folder::open(out)?.0 } else { Folder::create(out, &plans[0])? }]);
         }
+        let within = |mut folder: Folder| {
+            folder.resumes = out.into();
+            folder
+        };
         if resumes {
-            return self.names.iter().map(|name| Ok(Folder::open(&out.join(name))?.0)).collect();
+            return self.names.iter().map(|name| Ok(within(Folder::open(&out.join(name))?.0))).collect();
         }
         if std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
             let out = out.display();
             return Err(Failure::Input(format!("{out}: is not empty; name a new folder, or go on with it: --resume")));
         }
-        let made = self.names.iter().zip(plans).map(|(name, plan)| Folder::create(&out.join(name), plan));
+        let made = self.names.iter().zip(plans).map(|(name, plan)| Folder::create(&out.join(name), plan).map(within));
         let made = made.collect::<Result<Vec<Folder>, Failure>>()?;
         // Last: a folder with this file is whole.
         let list = toml::to_string(&List { runs: self.names.clone() }).map_err(|e| Failure::Other(e.into()))?;

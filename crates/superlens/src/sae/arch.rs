@@ -75,7 +75,7 @@ pub struct Entry {
 }
 
 /// Every architecture.
-pub const ARCHES: [Entry; 21] = [
+pub const ARCHES: [Entry; 22] = [
     pca::ENTRY,
     ica::ENTRY,
     nmf::ENTRY,
@@ -95,6 +95,7 @@ pub const ARCHES: [Entry; 21] = [
     trained::ENTRIES[12],
     trained::ENTRIES[13],
     trained::ENTRIES[14],
+    trained::ENTRIES[15],
     baselines::NEURONS,
     baselines::RANDOM,
 ];

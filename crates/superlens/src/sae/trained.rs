@@ -31,6 +31,7 @@ pub(super) const ENTRIES: [Entry; OBJECTIVES.len()] = {
         entry::<12>(),
         entry::<13>(),
         entry::<14>(),
+        entry::<15>(),
     ]
 };
 

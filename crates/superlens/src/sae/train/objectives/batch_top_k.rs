@@ -97,11 +97,9 @@ impl Objective for BatchTopK {
         true
     }
 
-    fn observe(&self, latents: &SparseRows, threshold: &mut f64, settled: bool) {
-        let least = latents.values().iter().copied().filter(|v| *v > 0.0).fold(f32::INFINITY, f32::min);
-        if settled && least.is_finite() {
-            let least = f64::from(least);
-            *threshold = if *threshold < 0.0 { least } else { MEMORY * *threshold + (1.0 - MEMORY) * least };
+    fn observe(&self, latents: &SparseRows, _params: &Params, threshold: &mut f64, settled: bool) {
+        if settled {
+            follow(threshold, latents.values().iter().copied());
         }
     }
 
@@ -112,5 +110,14 @@ impl Objective for BatchTopK {
     fn activation(&self, params: &Params, threshold: f64, scale: f32) -> Activation {
         let threshold = (threshold.max(0.0) / f64::from(scale)) as f32;
         Activation::JumpRelu { threshold: vec![threshold; params.get("b_enc").cols()] }
+    }
+}
+
+/// Moves the mean of the least values that were kept towards the least of these that is above zero.
+pub(super) fn follow(threshold: &mut f64, kept: impl Iterator<Item = f32>) {
+    let least = kept.filter(|v| *v > 0.0).fold(f32::INFINITY, f32::min);
+    if least.is_finite() {
+        let least = f64::from(least);
+        *threshold = if *threshold < 0.0 { least } else { MEMORY * *threshold + (1.0 - MEMORY) * least };
     }
 }

@@ -64,7 +64,7 @@ pub struct ObjectiveEntry {
 }
 
 /// Every objective.
-pub const OBJECTIVES: [ObjectiveEntry; 15] = [
+pub const OBJECTIVES: [ObjectiveEntry; 16] = [
     top_k::ENTRY,
     top_k::BY_SIZE,
     batch_top_k::ENTRY,
@@ -80,6 +80,7 @@ pub const OBJECTIVES: [ObjectiveEntry; 15] = [
     top_k::SKIP_TRANSCODER,
     relu::TRANSCODER,
     relu::SKIP_TRANSCODER,
+    crosscoder::BATCH_TOP_K,
 ];
 
 /// The objective called `id`, if there is one.
