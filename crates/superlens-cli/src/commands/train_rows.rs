@@ -28,6 +28,20 @@ impl Rows {
     pub fn open(plan: &Plan, progress: &Progress) -> Result<Rows, Failure> {
         if let Some(id) = &plan.synthetic {
             let preset = named("--synthetic", id)?;
+            // The command line refuses these itself; a config file may say them.
+            let of_files = [
+                ("--key", plan.key.is_some()),
+                ("--flatten", plan.flatten),
+                ("--hook", plan.hook.is_some()),
+                ("--buffer-mb", plan.buffer_mb.is_some()),
+                ("--targets", plan.targets.is_some()),
+                ("--targets-hook", plan.targets_hook.is_some()),
+            ];
+            if let Some((flag, _)) = of_files.iter().find(|flag| flag.1) {
+                return Err(Failure::Input(format!(
+                    "{flag}: goes with activations that are read, but --synthetic {id} makes them"
+                )));
+            }
             let mut watch = |share| progress.at(share, "pushing directions apart");
             return Ok(Rows::Model(Box::new(Synthetic::new(preset, &mut watch))));
         }
