@@ -64,11 +64,11 @@ def checkpoints(out):
 
 def fill(disk):
     """Leaves nothing free."""
-    with open(disk / "filler", "wb") as f:
+    (disk / "filler").touch()
+    with open(disk / "filler", "wb", buffering=0) as f:
         try:
             while True:
                 f.write(b"\0" * 4096)
-                f.flush()
         except OSError:
             pass
 
@@ -143,7 +143,7 @@ def main():
         activations(file)
         subprocess.run(words("store", "import", file, "--out", store, "--hook", "h", "--shard-rows", 2500), check=True, stdout=subprocess.DEVNULL)
         disk.mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", disk], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", disk], check=True)
         try:
             for kind, data in (("file", file), ("store", store)):
                 out = folder / f"{kind}-whole"

@@ -367,7 +367,7 @@ fn what_is_wrong_is_told_in_one_line() {
         ("train --activations x.npy --d-sae 24 --arch groupmax --k 5 --out g".into(), "must divide d_sae = 24"),
         ("train --activations x.npy --arch crosscoder --out h".into(), "--layers"),
         ("train --activations x.npy --arch crosscoder --layers 5 --out i".into(), "must divide the columns = 12"),
-        ("train --activations x.npy --layers 3 --out j".into(), "(crosscoder), found topk"),
+        ("train --activations x.npy --layers 3 --out j".into(), "(crosscoder, batch_topk_crosscoder), found topk"),
         ("train --activations x.npy --arch nmf --d-sae 24 --k 4 --out l".into(), "non-negative"),
         ("train --activations x.npy --arch relu --k-start 9 --out p".into(), "--k-start: expected an architecture"),
         ("train --activations x.npy --arch topk,relu --target-l0 9 --out p".into(), "found topk, relu"),
