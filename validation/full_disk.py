@@ -113,7 +113,7 @@ def broken_checkpoints(kind, data, whole, out):
         judge(f"{kind}: newest checkpoint cut to {cut} bytes", returned == 0 and "warning" in told and digest(out) == whole, told)
     newer.write_bytes(text[:100])
     older.write_bytes(older.read_bytes()[:100])
-    one_line(f"{kind}: both checkpoints cut", run(words("train", "--resume", out)), 2, "checkpoints/")
+    one_line(f"{kind}: both checkpoints cut", run(words("train", "--resume", out)), 2, "checkpoints/", "no other checkpoint")
     newer.write_bytes(text)
     returned, told = run(words("train", "--resume", out))
     judge(f"{kind}: newest put back", returned == 0 and digest(out) == whole, f"exit {returned}")

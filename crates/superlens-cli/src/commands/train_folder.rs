@@ -75,7 +75,7 @@ impl Folder {
             }
         }
         match broken {
-            Some(error) => Err(Failure::input(error)),
+            Some(error) => Err(Failure::Input(format!("{error}; no other checkpoint of the run is whole"))),
             None => Ok(None),
         }
     }
