@@ -4,16 +4,17 @@ nobody disturbed.
     cargo build --release
     python3 validation/kill_resume.py --kills 50
 
-Every trial kills and resumes until the run is through; its number of kills counts. Needs Python alone.
+Every trial kills and resumes until the run is through; its number of kills counts. What --arches joins by + is a sweep, whose runs stop when
+they gain no more. Needs Python alone.
 """
-import argparse, hashlib, pathlib, random, shutil, struct, subprocess, sys, tempfile, time
+import argparse, hashlib, json, pathlib, random, shutil, struct, subprocess, sys, tempfile, time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
 ap.add_argument("--superlens", default=ROOT / "target/release/superlens")
 ap.add_argument("--kills", type=int, default=50)
 ap.add_argument("--seed", type=int, default=0)
-ap.add_argument("--arches", default="topk,batch_topk,jumprelu,gated")
+ap.add_argument("--arches", default="topk,batch_topk,jumprelu,gated,topk+jumprelu+gated")
 args = ap.parse_args()
 
 
@@ -31,12 +32,16 @@ def activations(path, rows=20_000, dims=64):
 
 
 def command(arch, data, out):
-    return [args.superlens, "train", "--activations", data, "--arch", arch, "--d-sae", 512, "--k", 8, "--target-l0", 8, "--batch", 512,
+    sparsity = {"jumprelu": ["--target-l0", 8], "gated": [], "relu": []}.get(arch, ["--k", 8])
+    if "+" in arch:
+        sparsity = ["--k", "4,8", "--target-l0", 8, "--l1", "0.2,2", "--patience", 1]
+    return [args.superlens, "train", "--activations", data, "--arch", arch.replace("+", ","), "--d-sae", 512, *sparsity, "--batch", 512,
             "--steps", 1500, "--lr", 1e-3, "--checkpoint-every", 25, "--average", 0.99, "--out", out, "--quiet"]
 
 
 def digest(out):
-    return hashlib.sha256((out / "sae" / "sae_weights.safetensors").read_bytes()).hexdigest()
+    files = sorted(out.rglob("sae_weights.safetensors")) + sorted(out.rglob("metrics.jsonl"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def start(words):
@@ -54,6 +59,9 @@ def main():
             began = time.monotonic()
             subprocess.run([str(w) for w in command(arch, data, folder / arch)], check=True, stdout=subprocess.DEVNULL)
             whole[arch], seconds[arch] = digest(folder / arch), time.monotonic() - began
+            if "+" in arch:
+                steps = {f.parent.name: json.loads(f.read_text())["steps"] for f in sorted((folder / arch).glob("*/report.json"))}
+                print(f"steps of {arch}: {steps}", flush=True)
         while kills < args.kills:
             arch = chance.choice(list(whole))
             out, words, here = folder / "trial", command(arch, data, folder / "trial"), 0
@@ -66,7 +74,7 @@ def main():
                     run.kill()
                     run.wait()
                     here += 1
-                    if (out / "config.toml").exists():
+                    if (out / "config.toml").exists() or (out / "sweep.toml").exists():
                         words = [args.superlens, "train", "--resume", out, "--quiet"]
                     elif out.exists():
                         shutil.rmtree(out)

@@ -25,6 +25,8 @@ from pydantic import TypeAdapter
 from sae_lens import SAE
 
 ARCHES = ["topk", "batch_topk", "relu", "jumprelu", "gated", "matching_pursuit"]
+# Flags that an architecture has no use for are refused.
+SPARSITY = {"relu": [], "gated": [], "jumprelu": ["--target-l0", "4"]}
 
 
 def package(path):
@@ -63,8 +65,8 @@ def main():
         folder = Path(folder)
         np.save(folder / "x.npy", rng.laplace(size=(2000, 16)).astype("f4"))
         for arch in ARCHES:
-            call = [args.bin, "--quiet", "train", "--activations", "x.npy", "--arch", arch, "--d-sae", "48", "--k", "4"]
-            call += ["--target-l0", "4", "--batch", "128", "--steps", "50", "--out", arch]
+            call = [args.bin, "--quiet", "train", "--activations", "x.npy", "--arch", arch, "--d-sae", "48", "--out", arch]
+            call += ["--batch", "128", "--steps", "50", *SPARSITY.get(arch, ["--k", "4"])]
             subprocess.run(call, cwd=folder, check=True, capture_output=True)
             call = [args.bin, "--quiet", "eval", "--sae", arch, "--activations", "x.npy", "--saebench", f"{arch}.json"]
             subprocess.run(call, cwd=folder, check=True, capture_output=True)

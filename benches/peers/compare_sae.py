@@ -44,10 +44,12 @@ def parse():
 
 def ours(args, arch, steps, lr, evaluate=False):
     d_in, d_sae, batch = PRESETS[args.preset]
+    # Flags that an architecture has no use for are refused.
+    sparsity = {"jumprelu": ["--target-l0", K], "relu": [], "p_anneal": [], "gated": []}.get(arch, ["--k", K])
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder) / "run"
         command = [args.superlens, "train", "--activations", f"{args.data}/train_{d_in}.npy", "--arch", arch, "--d-sae", d_sae,
-                   "--k", K, "--target-l0", K, "--batch", batch, "--lr", lr, "--steps", steps, "--warmup", 0, "--out", out, "--json",
+                   *sparsity, "--batch", batch, "--lr", lr, "--steps", steps, "--warmup", 0, "--out", out, "--json",
                    "--threads", args.threads]
         told = run(command)
         if evaluate:

@@ -162,7 +162,7 @@ pub struct Part {
     /// Read an array of more than two dimensions: all axes but the last become rows
     #[arg(long)]
     pub flatten: bool,
-    /// Which hook of a store to read, where it has several
+    /// Which hook of a store to read, where it has several; for a crosscoder several, with commas between them
     #[arg(long, value_name = "NAME")]
     pub hook: Option<String>,
 }

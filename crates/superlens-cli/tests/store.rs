@@ -70,7 +70,10 @@ fn stored(dir: &Path, dtype: &str) -> (String, String) {
 fn train<'a>(store: &'a str, out: &'a str) -> Vec<&'a str> {
     let mut args =
         vec!["train", "--activations", store, "--d-sae", "32", "--k", "4", "--batch", "128", "--steps", "400"];
-    args.extend(["--checkpoint-every", "20", "--buffer-mb", "1", "--out", out, "--json"]);
+    args.extend(["--checkpoint-every", "20", "--out", out, "--json"]);
+    if Path::new(store).is_dir() {
+        args.extend(["--buffer-mb", "1"]);
+    }
     args
 }
 

@@ -65,10 +65,15 @@ fn every_architecture_trains_and_is_measured() {
         "kmeans",
         "random",
     ] {
-        let layers = if arch == "crosscoder" { "--layers 3" } else { "" };
-        let words = format!(
-            "train --activations x.npy --arch {arch} --d-sae 24 --k 4 --target-l0 4 --batch 128 --steps 40 --out {arch} --json {layers}"
-        );
+        let settings = match arch {
+            "crosscoder" => "--layers 3 --batch 128 --steps 40",
+            "jumprelu" => "--target-l0 4 --batch 128 --steps 40",
+            "relu" | "p_anneal" | "gated" => "--batch 128 --steps 40",
+            "pca" | "ica" | "kmeans" => "",
+            "random" => "--k 4",
+            _ => "--k 4 --batch 128 --steps 40",
+        };
+        let words = format!("train --activations x.npy --arch {arch} --d-sae 24 {settings} --out {arch} --json");
         let told = json(&superlens(folder.path(), &words).output().unwrap());
         for key in ["arch", "steps", "tokens", "seconds", "tokens_per_s", "peak_anon_mb", "fvu", "l0", "dead_fraction"]
         {
@@ -162,6 +167,120 @@ fn transcoders_are_trained_measured_and_converted() {
     }
 }
 
+/// ReLU transcoders are SAELens' transcoders.
+#[test]
+fn relu_transcoders_go_to_saelens_and_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |words: &str| superlens(folder.path(), words).output().unwrap();
+    activations(&folder.path().join("x.npy"), 600);
+    activations(&folder.path().join("y.npy"), 600);
+    for arch in ["relu_transcoder", "relu_skip_transcoder"] {
+        let told = json(&run(&format!(
+            "train --activations x.npy --targets y.npy --d-sae 24 --l1 0.01 --batch 128 --steps 40 --json --arch {arch} --out {arch}"
+        )));
+        let config = fs::read_to_string(folder.path().join(arch).join("sae/cfg.json")).unwrap();
+        assert!(config.contains(&format!("\"{}\"", arch.replace("relu_", ""))), "{config}");
+        let measured = json(&run(&format!("eval --sae {arch} --activations x.npy --targets y.npy --json")));
+        let fvu = [&told, &measured].map(|d| d["fvu"].as_f64().unwrap());
+        assert!((fvu[0] / fvu[1] - 1.0).abs() < 1e-4 && fvu[0] < 0.9, "{arch}: {fvu:?}");
+    }
+}
+
+/// Layers of two files, of one file with both, of two stores: the same dictionary or the same numbers; and no format that loses the layers.
+#[test]
+fn crosscoders_read_layers_from_files_and_stores() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |words: &str| superlens(folder.path(), words).output().unwrap();
+    for name in ["a", "b"] {
+        activations(&folder.path().join(format!("{name}.npy")), 600);
+        assert!(run(&format!("store import {name}.npy --out {name} --hook h --shard-rows 250")).status.success());
+    }
+    let train = "--d-sae 24 --batch 128 --steps 60 --lr 4e-3 --json";
+    for (arch, setting) in [("crosscoder", "--l1 0.1"), ("batch_topk_crosscoder", "--k 4")] {
+        for layers in ["a.npy,b.npy", "a,b"] {
+            let out = format!("{arch}-{}", if layers == "a,b" { "stores" } else { "files" });
+            let told = json(&run(&format!("train --activations {layers} --arch {arch} {setting} {train} --out {out}")));
+            let of = |layers: &str| json(&run(&format!("eval --sae {out} --activations {layers} --json")));
+            let (files, stores) = (of("a.npy,b.npy"), of("a,b"));
+            for key in ["fvu", "l0"] {
+                let [a, b, c] = [&told, &files, &stores].map(|d| d[key].as_f64().unwrap());
+                assert!((a / b - 1.0).abs() < 0.02 && (b / c - 1.0).abs() < 1e-4, "{out}: {key} {a} {b} {c}");
+            }
+            for measured in [&files, &stores] {
+                let by_layer: Vec<f64> =
+                    measured["fvu_of_layers"].as_array().unwrap().iter().map(|f| f.as_f64().unwrap()).collect();
+                // The same rows twice.
+                assert!(by_layer.len() == 2 && (by_layer[0] / by_layer[1] - 1.0).abs() < 0.2, "{out}: {by_layer:?}");
+            }
+            for format in ["saelens", "sparsify", "dictionary_learning"] {
+                let refused = run(&format!("convert {out}/sae other --to {format}"));
+                let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+                let clear = told.contains("2 layers side by side") && told.lines().count() == 1;
+                assert!(refused.status.code() == Some(2) && clear && !folder.path().join("other").exists(), "{told}");
+            }
+            assert!(run(&format!("convert {out}/sae {out}-again --to superlens")).status.success());
+        }
+    }
+    // A run on stores goes on with the same bytes.
+    let long = "train --activations a,b --arch batch_topk_crosscoder --k 4 --d-sae 24 --batch 128 --steps 60 --lr 4e-3";
+    let weights = |dir: &str| fs::read(folder.path().join(dir).join("sae/dictionary.safetensors")).unwrap();
+    assert!(run(&format!("{long} --checkpoint-every 25 --out whole")).status.success());
+    let whole = weights("whole");
+    fs::remove_file(folder.path().join("whole/checkpoints/step-0000000060.safetensors")).unwrap();
+    fs::remove_dir_all(folder.path().join("whole/sae")).unwrap();
+    assert!(run("train --resume whole").status.success());
+    assert_eq!(whole, weights("whole"));
+    activations(&folder.path().join("short.npy"), 500);
+    for (words, says) in [
+        ("train --activations a.npy,b.npy --out p", "found topk"),
+        ("train --activations a.npy,b --arch crosscoder --out p", "found both"),
+        ("train --activations a.npy,short.npy --arch crosscoder --out p", "expected 600 rows of 12"),
+        ("train --activations a.npy,b.npy --layers 3 --arch crosscoder --out p", "expected 2, as were named"),
+        ("train --activations a,b --hook h,h,h --arch crosscoder --out p", "each of 2 paths, found 3"),
+        ("train --activations a.npy --buffer-mb 3 --out p", "--buffer-mb 3"),
+    ] {
+        let output = run(words);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && told.contains(says) && told.lines().count() == 1, "{words}: {told}");
+    }
+}
+
+/// What is read and what is to be rebuilt from stores, of other widths or of one.
+#[test]
+fn transcoders_read_targets_from_a_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |words: &str| superlens(folder.path(), words).output().unwrap();
+    activations(&folder.path().join("x.npy"), 600);
+    assert!(run("store import x.npy --out x --hook h --shard-rows 250").status.success());
+    assert!(run("store import x.npy --out y --hook g --shard-rows 400 --dtype f16").status.success());
+    let train = "train --activations x --arch transcoder --k 4 --d-sae 24 --batch 128 --steps 60 --lr 4e-3 --json";
+    for (name, targets) in
+        [("other", "--targets y"), ("same", "--targets-hook h"), ("named", "--targets y --targets-hook g")]
+    {
+        let told = json(&run(&format!("{train} {targets} --out {name}")));
+        let measured = json(&run(&format!("eval --sae {name} --activations x {targets} --json")));
+        let by_files = json(&run(&format!("eval --sae {name} --activations x.npy --targets x.npy --json")));
+        let fvu = [&told, &measured, &by_files].map(|d| d["fvu"].as_f64().unwrap());
+        assert!(fvu.iter().all(|f| (f / fvu[0] - 1.0).abs() < 0.02) && fvu[0] < 0.5, "{name}: {fvu:?}");
+        assert_eq!(run(&format!("eval --sae {name} --activations x")).status.code(), Some(2));
+    }
+    activations(&folder.path().join("short.npy"), 500);
+    assert!(run("store import short.npy --out short --hook h").status.success());
+    for (targets, says) in [
+        ("--targets short", "expected 600 rows"),
+        ("--targets x.npy", "is a store"),
+        ("--targets x,y", "expected one file or hook, found 2"),
+        ("--targets y --targets-hook h", "no hook"),
+    ] {
+        let output = run(&format!("{train} {targets} --out p"));
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            output.status.code() == Some(2) && told.contains(says) && told.lines().count() == 1,
+            "{targets}: {told}"
+        );
+    }
+}
+
 /// Rows from 0 on only.
 #[test]
 fn a_non_negative_factorisation_is_kept_in_our_own_files() {
@@ -248,8 +367,18 @@ fn what_is_wrong_is_told_in_one_line() {
         ("train --activations x.npy --d-sae 24 --arch groupmax --k 5 --out g".into(), "must divide d_sae = 24"),
         ("train --activations x.npy --arch crosscoder --out h".into(), "--layers"),
         ("train --activations x.npy --arch crosscoder --layers 5 --out i".into(), "must divide the columns = 12"),
-        ("train --activations x.npy --layers 3 --out j".into(), "--arch crosscoder"),
+        ("train --activations x.npy --layers 3 --out j".into(), "(crosscoder, batch_topk_crosscoder), found topk"),
         ("train --activations x.npy --arch nmf --d-sae 24 --k 4 --out l".into(), "non-negative"),
+        ("train --activations x.npy --arch relu --k-start 9 --out p".into(), "--k-start: expected an architecture"),
+        ("train --activations x.npy --arch topk,relu --target-l0 9 --out p".into(), "found topk, relu"),
+        (
+            "train --activations x.npy --arch jumprelu --l1 9 --out p".into(),
+            "jumprelu with --sparsity-loss step or tanh",
+        ),
+        ("train --activations x.npy --arch pca --steps 9 --out p".into(), "--steps: expected an architecture"),
+        ("train --activations x.npy --anneal 0.5 --out p".into(), "--k-start with it"),
+        ("train --activations x.npy --arch jumprelu --sparsity-loss l0 --out p".into(), "target, step, tanh"),
+        ("train --activations x.npy --arch jumprelu --bandwidth 0 --out p".into(), "bandwidth = 0"),
         ("train --activations x.npy --arch transcoder --out m".into(), "--targets"),
         ("train --activations x.npy --targets x.npy --out n".into(), "skip_transcoder"),
         ("train --activations x.npy --targets y.npy --arch transcoder --out o".into(), "expected 200 rows"),
@@ -279,10 +408,10 @@ fn a_sweep_gives_what_each_run_gives_alone() {
     let path = folder.path();
     activations(&path.join("x.npy"), 500);
     let usual = "train --activations x.npy --d-sae 48 --batch 100 --lr 1e-3 --steps 30 --checkpoint-every 10 --json";
-    let lists = "--arch topk,relu,pca --k 2,4 --l1 0.5,2 --target-l0 3";
+    let lists = "--arch topk,relu,pca --k 2,4 --l1 0.5,2";
     let told = json(&superlens(path, &format!("{usual} {lists} --out all")).output().unwrap());
     let names: Vec<&str> = told["runs"].as_array().unwrap().iter().map(|r| r["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["topk-k2", "topk-k4", "relu-l1_0.5", "relu-l1_2", "pca-k2", "pca-k4"]);
+    assert_eq!(names, ["topk-k2", "topk-k4", "relu-l1_0.5", "relu-l1_2", "pca"]);
     assert!(fs::read_to_string(path.join("all/pareto.svg")).unwrap().contains("relu"));
     let weights = |dir: &str| fs::read(path.join(dir).join("sae/sae_weights.safetensors")).unwrap();
     for (name, alone) in [("topk-k4", "--arch topk --k 4"), ("relu-l1_2", "--arch relu --l1 2")] {
@@ -296,7 +425,7 @@ fn a_sweep_gives_what_each_run_gives_alone() {
     fs::remove_file(checkpoints.join("step-0000000030.safetensors")).unwrap();
     fs::remove_dir_all(path.join("all/topk-k2/sae")).unwrap();
     let again = superlens(path, "train --resume all --json").output().unwrap();
-    assert_eq!(json(&again)["runs"].as_array().unwrap().len(), 6);
+    assert_eq!(json(&again)["runs"].as_array().unwrap().len(), 5);
     assert_eq!(before, weights("all/topk-k2"));
     let twice = superlens(path, &format!("{usual} --arch topk,topk --out twice")).output().unwrap();
     assert_eq!(twice.status.code(), Some(2));

@@ -19,40 +19,44 @@ use super::tuning::Tuning;
 pub struct Train {
     /// A config.toml like those in run folders, for settings that no flag gives
     pub config: Option<PathBuf>,
-    /// The activations: a .npy, .npz or .safetensors file, or a store
+    /// The activations: a .npy, .npz or .safetensors file, or a store; several with commas between them are the layers of a crosscoder, and so
+    /// are several hooks of a store
     #[arg(long, value_name = "PATH", required_unless_present_any = ["config", "resume", "synthetic"])]
     pub activations: Option<PathBuf>,
     /// Train on fresh rows of a synthetic model instead; "superlens synth list" shows them
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["activations", "Part", "buffer_mb", "targets"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["activations", "Part", "buffer_mb", "targets", "targets_hook"])]
     pub synthetic: Option<String>,
     #[command(flatten)]
     pub part: Part,
     /// Memory in which the rows of a store are shuffled [default: 256]
     #[arg(long, value_name = "MB")]
     pub buffer_mb: Option<usize>,
-    /// What transcoder and skip_transcoder are to rebuild, a row for each of the activations: .npy, .npz or .safetensors
-    #[arg(long, value_name = "FILE")]
+    /// What transcoders are to rebuild, a row for each of the activations: .npy, .npz or .safetensors, or a store where those are one
+    #[arg(long, value_name = "PATH")]
     pub targets: Option<PathBuf>,
+    /// Which hook of a store to rebuild; of that of the activations, where no other is named
+    #[arg(long, value_name = "NAME")]
+    pub targets_hook: Option<String>,
     /// The architecture, or several: all are trained on one pass over the rows [default: topk]
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub arch: Vec<String>,
     /// Latents [default: 8 times the columns]
     #[arg(long, value_name = "N", value_delimiter = ',')]
     pub d_sae: Vec<usize>,
-    /// Active latents a row, for topk, abs_topk, batch_topk, matryoshka, matching_pursuit, nmf and transcoders; runs of latents, for
-    /// groupmax [default: 32]
+    /// Active latents a row, for topk, abs_topk, batch_topk, matryoshka, matching_pursuit, nmf, transcoders and batch_topk_crosscoder; runs of
+    /// latents, for groupmax [default: 32]
     #[arg(long, value_name = "N", value_delimiter = ',')]
     pub k: Vec<usize>,
     /// Active latents a row that jumprelu aims at [default: 32]
     #[arg(long, value_name = "X", value_delimiter = ',')]
     pub target_l0: Vec<f64>,
-    /// Weight of the penalty of relu, p_anneal, gated and crosscoder, on inputs whose mean square is 1 a column [default: 0.1]
+    /// Weight of the penalty of relu, relu transcoders, p_anneal, gated and crosscoder, and of jumprelu where it is one on each latent, on inputs whose mean square is 1 a column [default: 0.1]
     #[arg(long, value_name = "X", value_delimiter = ',')]
     pub l1: Vec<f64>,
     /// Widths of the prefixes of matryoshka, like 512,2048 [default: halves of halves]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub widths: Option<Vec<usize>>,
-    /// Layers that lie side by side in a row, in equal widths, for crosscoder
+    /// Layers that lie side by side in a row, in equal widths, for crosscoders [default: as many as --activations or --hook name]
     #[arg(long, value_name = "N")]
     pub layers: Option<usize>,
     /// Rows a step [default: 2048]
@@ -84,7 +88,7 @@ pub struct Train {
     /// Go on with the run in this folder
     #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "activations", "synthetic", "out", "arch", "d_sae", "k", "target_l0",
         "l1", "widths", "layers", "batch", "lr", "steps", "tokens", "warmup", "dead_after", "checkpoint_every", "key", "flatten",
-        "hook", "buffer_mb", "targets", "Tuning"], help_heading = None::<&str>)]
+        "hook", "buffer_mb", "targets", "targets_hook", "Tuning"], help_heading = None::<&str>)]
     pub resume: Option<PathBuf>,
 }
 
@@ -105,14 +109,17 @@ pub struct Eval {
     /// The dictionary: a folder in the layout of SAELens, or a run folder
     #[arg(long, value_name = "DIR")]
     pub sae: PathBuf,
-    /// The activations: a .npy, .npz or .safetensors file, or a store
+    /// The activations: a .npy, .npz or .safetensors file, or a store; for a crosscoder several, with commas between them
     #[arg(long, value_name = "PATH", required_unless_present = "synthetic")]
     pub activations: Option<PathBuf>,
     #[command(flatten)]
     pub part: Part,
-    /// What a transcoder is to rebuild, a row for each of the activations: .npy, .npz or .safetensors
-    #[arg(long, value_name = "FILE")]
+    /// What a transcoder is to rebuild, a row for each of the activations: .npy, .npz or .safetensors, or a store where those are one
+    #[arg(long, value_name = "PATH")]
     pub targets: Option<PathBuf>,
+    /// Which hook of a store to rebuild; of that of the activations, where no other is named
+    #[arg(long, value_name = "NAME")]
+    pub targets_hook: Option<String>,
     /// True directions, one a row
     #[arg(long, value_name = "FILE")]
     pub truth: Option<PathBuf>,
@@ -120,7 +127,7 @@ pub struct Eval {
     #[arg(long, value_name = "FILE", requires = "truth")]
     pub truth_acts: Option<PathBuf>,
     /// Measure on held-out rows of a synthetic model, against its truth; "superlens synth list" shows them
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["activations", "Part", "targets", "truth", "truth_acts"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["activations", "Part", "targets", "targets_hook", "truth", "truth_acts"])]
     pub synthetic: Option<String>,
     /// Another dictionary of the same activations: which latents both have, and which of the larger are new to the smaller
     #[arg(long, value_name = "DIR")]
@@ -129,7 +136,7 @@ pub struct Eval {
     #[arg(long, value_name = "N")]
     pub window: Option<usize>,
     /// Write the metrics as a result of SAEBench's core evaluation, a new JSON file
-    #[arg(long, value_name = "FILE", conflicts_with = "targets")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["targets", "targets_hook"])]
     pub saebench: Option<PathBuf>,
     /// Rows of the synthetic model
     #[arg(long, value_name = "N", default_value_t = 500_000, requires = "synthetic", value_parser = clap::value_parser!(u64).range(2..))]
@@ -168,7 +175,7 @@ fn arches() -> String {
   superlens train --activations mlp3.npy --arch batch_topk --d-sae 4608 --k 32 --out runs/mlp3
   superlens train --activations mlp3.npy --d-sae 4608 --k 32 --batch 2048 --lr 3e-4 --steps 40 --out runs/short --json
   superlens train --activations mlp_in.npy --targets mlp_out.npy --arch skip_transcoder --d-sae 4608 --k 32 --out runs/mlp
-  superlens train --activations three_layers_side_by_side.npy --arch crosscoder --layers 3 --out runs/cross
+  superlens train --activations layer1.npy,layer2.npy,layer3.npy --arch batch_topk_crosscoder --k 32 --out runs/cross
   superlens train --resume runs/mlp3
 
 --json prints {arch, steps, tokens, seconds, tokens_per_s, peak_anon_mb, fvu, l0, dead_fraction}; seconds and tokens_per_s are over

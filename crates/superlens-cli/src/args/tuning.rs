@@ -2,7 +2,7 @@
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use superlens::sae::train::{Normalise, Options, Patience, Recipe};
+use superlens::sae::train::{Normalise, Options, Patience, Recipe, Sparsity};
 
 use crate::failure::Failure;
 
@@ -36,6 +36,20 @@ pub struct Tuning {
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sparsity_warmup: Option<u64>,
+    /// What jumprelu is penalised for: target (the distance from --target-l0), step (each active latent, times --l1) or tanh (small ones
+    /// less, times --l1) [default: target]
+    #[arg(long, value_name = "LOSS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sparsity_loss: Option<String>,
+    /// How near to its threshold a pre-activation of jumprelu must be to move it, on inputs whose mean square is 1 a column [default: 0.03,
+    /// with step 0.05, with tanh 2]
+    #[arg(long, value_name = "X")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bandwidth: Option<f64>,
+    /// Let what moves thresholds of jumprelu move pre-activations too, the other way
+    #[arg(long)]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub ste_to_input: bool,
     /// Active latents a row at the start, from which they fall to --k
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -75,6 +89,9 @@ impl Tuning {
         take(&mut self.clip, &other.clip);
         take(&mut self.aux, &other.aux);
         take(&mut self.sparsity_warmup, &other.sparsity_warmup);
+        take(&mut self.sparsity_loss, &other.sparsity_loss);
+        take(&mut self.bandwidth, &other.bandwidth);
+        self.ste_to_input |= other.ste_to_input;
         take(&mut self.k_start, &other.k_start);
         take(&mut self.anneal, &other.anneal);
         take(&mut self.p_end, &other.p_end);
@@ -101,6 +118,9 @@ impl Tuning {
     /// The objective's options with what is said here.
     pub fn options(&self, usual: Options) -> Options {
         Options {
+            sparsity: self.sparsity().unwrap_or(usual.sparsity),
+            bandwidth: self.bandwidth.or(usual.bandwidth),
+            ste_to_input: self.ste_to_input || usual.ste_to_input,
             k_start: self.k_start.or(usual.k_start),
             anneal: self.anneal.unwrap_or(usual.anneal),
             p_end: self.p_end.unwrap_or(usual.p_end),
@@ -109,18 +129,35 @@ impl Tuning {
     }
 
     fn way(&self) -> Option<Normalise> {
-        let wanted = self.normalise.as_deref()?;
-        Normalise::ALL.iter().find(|(name, _)| *name == wanted).map(|(_, way)| *way)
+        named(&Normalise::ALL, self.normalise.as_deref()?)
     }
 
-    /// Refuses names that mean nothing.
+    fn sparsity(&self) -> Option<Sparsity> {
+        named(&Sparsity::ALL, self.sparsity_loss.as_deref()?)
+    }
+
+    /// Refuses names that mean nothing, and what says nothing by itself.
     pub fn check(&self) -> Result<(), Failure> {
-        match &self.normalise {
-            Some(name) if self.way().is_none() => {
-                let known: Vec<&str> = Normalise::ALL.iter().map(|(name, _)| *name).collect();
-                Err(Failure::Input(format!("--normalise: expected one of {}, found `{name}`", known.join(", "))))
+        fn known<T>(flag: &str, given: &Option<String>, all: &[(&str, T)], found: bool) -> Result<(), Failure> {
+            match given {
+                Some(name) if !found => {
+                    let names: Vec<&str> = all.iter().map(|(name, _)| *name).collect();
+                    Err(Failure::Input(format!("{flag}: expected one of {}, found `{name}`", names.join(", "))))
+                }
+                _ => Ok(()),
+            }
+        }
+        known("--normalise", &self.normalise, &Normalise::ALL, self.way().is_some())?;
+        known("--sparsity-loss", &self.sparsity_loss, &Sparsity::ALL, self.sparsity().is_some())?;
+        match (self.anneal, self.k_start) {
+            (Some(share), None) => {
+                Err(Failure::Input(format!("--anneal: expected --k-start with it, found {share} alone")))
             }
             _ => Ok(()),
         }
     }
+}
+
+fn named<T: Copy>(all: &[(&str, T)], wanted: &str) -> Option<T> {
+    all.iter().find(|(name, _)| *name == wanted).map(|(_, value)| *value)
 }

@@ -42,14 +42,6 @@ impl Activations {
         Ok(Activations::Matrix(Box::new(read_matrix(path, options).map_err(Failure::input)?)))
     }
 
-    /// Of the matrix, or of the store's manifest.
-    pub fn sha256(&self) -> &str {
-        match self {
-            Activations::Matrix(loaded) => &loaded.sha256,
-            Activations::Store(rows) => &rows.sha256,
-        }
-    }
-
     /// Rows and columns.
     pub fn shape(&self) -> (usize, usize) {
         match self {

@@ -36,13 +36,20 @@ pub fn run(args: &Eval, global: Global) -> Result<(), Failure> {
     if let Measured::Store { rows, .. } = &rows
         && !mean.iter().all(|m| m.is_finite())
     {
-        return Err(not_finite(rows));
+        return Err(not_finite(&rows.hooks[0]));
     }
     let mut evaluation = metrics::Evaluation::new(&sae, mean.clone()).with_window(window_from);
+    // A crosscoder's files say how many layers lie side by side.
+    let layers = metadata.get("layers").and_then(Value::as_u64).unwrap_or(1) as usize;
+    let crosses = layers > 1 && sae.d_in() == sae.d_out() && sae.d_out().is_multiple_of(layers);
+    let mut parts = crosses.then(|| metrics::FvuOfParts::new(&sae, mean.clone(), layers));
     let mut true_active = 0;
     rows.each(|share, Piece { x, y, on }| {
         progress.at(0.2 + 0.5 * share, "measuring");
         true_active += on.map_or(0, Latents::nnz);
+        if let Some(parts) = &mut parts {
+            parts.add(x);
+        }
         evaluation.add(x, y, &mut |first, latents| {
             if let (Some(detector), Some(on)) = (&mut detector, on) {
                 detector.add(latents, on, first);
@@ -57,13 +64,8 @@ pub fn run(args: &Eval, global: Global) -> Result<(), Failure> {
         document["dead_in_window"] = late.dead.into();
         document["dense_in_window"] = late.dense.into();
     }
-    // A crosscoder's files say how many layers lie side by side.
-    let layers = metadata.get("layers").and_then(Value::as_u64).unwrap_or(1) as usize;
-    if let Measured::Files { x, .. } = &rows
-        && layers > 1
-        && sae.d_out().is_multiple_of(layers)
-    {
-        document["fvu_of_layers"] = metrics::fvu_of_parts(&sae, x, layers).into();
+    if let Some(parts) = parts {
+        document["fvu_of_layers"] = parts.finish().into();
     }
     if let Some(truth) = truth {
         progress.at(0.7, "comparing");

@@ -79,7 +79,9 @@ pub fn summary(document: &Value) -> String {
     format!(
         "{} of {} live latents have a partner above 0.9 in the other dictionary (share {}; by chance {}); mean largest |cos| {} there, {} \
          back (by chance {}), one to one {} (by chance {}).\n\
-         Of {} latents of {whose} inserted one by one into the smaller, {} are novel, {} reconstruct what is there, {} are silent.",
+         Of {} latents of {whose} inserted one by one into the smaller, {} are novel ({} beyond chance), {} \
+         reconstruct what is there ({} beyond chance), {} are silent.\n\
+         Of {} groups of latents that point the same way in both, swapped one by one, {} rebuild better so ({} beyond chance), {} worse ({}).",
         number(
             (document.pointer("/live/over_90_percent").and_then(Value::as_f64).unwrap_or(0.0)
                 * document.pointer("/live/latents").and_then(Value::as_f64).unwrap_or(0.0))
@@ -95,7 +97,14 @@ pub fn summary(document: &Value) -> String {
         at("/live/null/mcc"),
         at("/stitching/inserted"),
         at("/stitching/novel"),
+        at("/stitching/novel_clear"),
         at("/stitching/reconstruction"),
+        at("/stitching/reconstruction_clear"),
         at("/stitching/silent"),
+        at("/stitching/swaps/groups"),
+        at("/stitching/swaps/better"),
+        at("/stitching/swaps/better_clear"),
+        at("/stitching/swaps/worse"),
+        at("/stitching/swaps/worse_clear"),
     )
 }

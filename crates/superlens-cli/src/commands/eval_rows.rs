@@ -1,15 +1,15 @@
 //! The rows that `superlens eval` measures on: a matrix, a store, or fresh rows of a synthetic model.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use superlens::sae::synthetic::{Stream, Synthetic};
 use superlens::sae::{Latents, Sae};
-use superlens_lm::store;
 use superlens_tensor::Mat;
-use superlens_tensor::io::{ReadOptions, is_csr, read_csr, read_directions, read_matrix};
+use superlens_tensor::io::{ReadOptions, is_csr, read_csr, read_directions};
 
-use super::activations::Activations;
+use super::side_by_side::{SideBySide, Stores};
 use super::synth::{AT_ONCE, named};
+use super::train_rows::targets;
 use crate::args::Eval;
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -26,7 +26,7 @@ pub type Metadata = serde_json::Map<String, serde_json::Value>;
 /// What is measured on.
 pub enum Measured {
     Files { x: Mat, y: Option<Mat>, truth: Option<Mat>, on: Option<Latents> },
-    Store { rows: store::Rows, truth: Option<Mat> },
+    Store { rows: Stores, y: Option<Stores>, truth: Option<Mat> },
     Model { model: Box<Synthetic>, seed: u64, rows: u64 },
 }
 
@@ -44,18 +44,29 @@ impl Measured {
             return Err(Failure::Input("--activations: expected a file, found nothing".into()));
         };
         let options = ReadOptions { key: args.part.key.clone(), flatten: args.part.flatten };
-        let opened = Activations::open(file, &options, args.part.hook.as_deref())?;
-        check_width("--activations", file, opened.shape().1, sae.d_in())?;
-        let x = match opened {
-            Activations::Matrix(loaded) => loaded.mat,
-            Activations::Store(rows) => return Measured::store(rows, args, sae, metadata),
+        let x = SideBySide::open("--activations", &file.to_string_lossy(), &options, args.part.hook.as_deref())?;
+        check_width("--activations", file, x.shape().1, sae.d_in())?;
+        let y = to_rebuild(args, sae, metadata, &x)?;
+        let truth = args.truth.as_deref().map(read).transpose()?;
+        if let (Some(truth), Some(file)) = (&truth, &args.truth) {
+            check_width("--truth", file, truth.cols(), sae.d_out())?;
+        }
+        let x = match x {
+            SideBySide::Matrix { mat, .. } => mat,
+            SideBySide::Stores(rows) => {
+                if let Some(file) = &args.truth_acts {
+                    let file = file.display();
+                    return Err(Failure::Input(format!(
+                        "--truth-acts {file}: goes with a matrix, but --activations is a store"
+                    )));
+                }
+                let y = y.and_then(|y| if let SideBySide::Stores(y) = y { Some(y) } else { None });
+                return Ok(Measured::Store { rows, y, truth });
+            }
         };
-        let y = targets(args, sae, metadata, x.rows())?;
-        let Some(file) = &args.truth else { return Ok(Measured::Files { x, y, truth: None, on: None }) };
-        let truth = read(file)?;
-        check_width("--truth", file, truth.cols(), sae.d_out())?;
+        let y = y.and_then(|y| if let SideBySide::Matrix { mat, .. } = y { Some(mat) } else { None });
         let on = args.truth_acts.as_deref().map(read_sparse).transpose()?;
-        if let (Some(on), Some(file)) = (&on, &args.truth_acts)
+        if let (Some(on), Some(file), Some(truth)) = (&on, &args.truth_acts, &truth)
             && (on.rows(), on.cols()) != (x.rows(), truth.rows())
         {
             return Err(Failure::Input(format!(
@@ -67,29 +78,14 @@ impl Measured {
                 on.cols()
             )));
         }
-        Ok(Measured::Files { x, y, truth: Some(truth), on })
-    }
-
-    fn store(rows: store::Rows, args: &Eval, sae: &Sae, metadata: &Metadata) -> Result<Measured, Failure> {
-        for (flag, file) in [("--targets", &args.targets), ("--truth-acts", &args.truth_acts)] {
-            if let Some(file) = file {
-                let file = file.display();
-                return Err(Failure::Input(format!("{flag} {file}: goes with a matrix, but --activations is a store")));
-            }
-        }
-        // Refuses a transcoder, for which there is nothing to rebuild.
-        targets(args, sae, metadata, 0)?;
-        let Some(file) = &args.truth else { return Ok(Measured::Store { rows, truth: None }) };
-        let truth = read(file)?;
-        check_width("--truth", file, truth.cols(), sae.d_out())?;
-        Ok(Measured::Store { rows, truth: Some(truth) })
+        Ok(Measured::Files { x, y, truth, on })
     }
 
     /// Rows in all.
     pub fn len(&self) -> usize {
         match self {
             Measured::Files { x, .. } => x.rows(),
-            Measured::Store { rows, .. } => rows.len() as usize,
+            Measured::Store { rows, .. } => rows.len(),
             Measured::Model { rows, .. } => *rows as usize,
         }
     }
@@ -121,10 +117,12 @@ impl Measured {
     pub fn each(&self, mut visit: impl FnMut(f64, Piece)) {
         match self {
             Measured::Files { x, y, on, .. } => visit(0.0, Piece { x, y: y.as_ref().unwrap_or(x), on: on.as_ref() }),
-            Measured::Store { rows, .. } => {
-                for first in (0..rows.len()).step_by(AT_ONCE as usize) {
-                    let x = rows.range(first..rows.len().min(first + AT_ONCE));
-                    visit(first as f64 / rows.len() as f64, Piece { x: &x, y: &x, on: None });
+            Measured::Store { rows, y, .. } => {
+                let len = rows.len() as u64;
+                for first in (0..len).step_by(AT_ONCE as usize) {
+                    let range = first..len.min(first + AT_ONCE);
+                    let (x, y) = (rows.range(range.clone()), y.as_ref().map(|y| y.range(range)));
+                    visit(first as f64 / len as f64, Piece { x: &x, y: y.as_ref().unwrap_or(&x), on: None });
                 }
             }
             Measured::Model { model, seed, rows } => {
@@ -156,29 +154,24 @@ fn read_sparse(file: &Path) -> Result<Latents, Failure> {
 }
 
 /// What a transcoder is to rebuild. Files say of a dictionary that it is one, or its widths or a linear path show it.
-fn targets(args: &Eval, sae: &Sae, metadata: &Metadata, rows: usize) -> Result<Option<Mat>, Failure> {
+fn to_rebuild(args: &Eval, sae: &Sae, metadata: &Metadata, x: &SideBySide) -> Result<Option<SideBySide>, Failure> {
     let said = metadata.get("transcode").and_then(serde_json::Value::as_bool).unwrap_or(false);
-    let transcodes = said || sae.d_in() != sae.d_out();
-    let Some(file) = &args.targets else {
-        return match transcodes {
-            true => Err(Failure::Input(format!(
-                "{}: a transcoder; give --targets with what it is to rebuild, rows of {}",
-                args.sae.display(),
-                sae.d_out()
-            ))),
-            false => Ok(None),
-        };
-    };
-    let y = read_matrix(file, &ReadOptions { key: None, flatten: args.part.flatten }).map_err(Failure::input)?.mat;
-    check_width("--targets", file, y.cols(), sae.d_out())?;
-    if y.rows() == rows {
-        return Ok(Some(y));
+    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.to_string_lossy().into_owned());
+    let activations = path(&args.activations).unwrap_or_default();
+    let named = path(&args.targets);
+    match targets(&activations, &named, &args.targets_hook, args.part.flatten, x)? {
+        None if said || sae.d_in() != sae.d_out() => Err(Failure::Input(format!(
+            "{}: a transcoder; give --targets with what it is to rebuild, rows of {}",
+            args.sae.display(),
+            sae.d_out()
+        ))),
+        None => Ok(None),
+        Some(y) => {
+            let file = named.or(args.targets_hook.clone()).unwrap_or_default();
+            check_width("--targets", Path::new(&file), y.shape().1, sae.d_out())?;
+            Ok(Some(y))
+        }
     }
-    let found = y.rows();
-    Err(Failure::Input(format!(
-        "--targets {}: expected {rows} rows, as the activations have, found {found}",
-        file.display()
-    )))
 }
 
 fn read(file: &Path) -> Result<Mat, Failure> {

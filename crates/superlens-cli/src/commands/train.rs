@@ -7,11 +7,12 @@ use std::time::Instant;
 
 use serde::Serialize;
 use superlens::sae::files::{FileError, write_native, write_saelens};
-use superlens::sae::train;
+use superlens::sae::train::{self, Setting, Target};
 use superlens::sae::{Sae, Size, find, metrics};
 use superlens_tensor::{Mat, Rng};
 
 use super::activations::sample;
+use super::side_by_side::SideBySide;
 use super::train_descent::{Descent, UNTIMED, anonymous_mb};
 use super::train_folder::Folder;
 use super::train_plan::Plan;
@@ -49,15 +50,18 @@ pub fn run(args: &Train, global: Global) -> Result<(), Failure> {
     let (mut plans, (many, dims)) = (Vec::new(), rows.shape());
     for plan in &sweep.plans {
         let (sha256, targets_sha256) = rows.sha256();
-        let plan = Plan { sha256, targets_sha256, ..plan.clone() }.resolve(many, dims)?;
-        check_arch(&plan)?;
+        let layers = plan.layers.or((rows.layers() > 1).then_some(rows.layers()));
+        let plan = Plan { sha256, targets_sha256, layers, ..plan.clone() };
+        check_arch(&plan, rows.layers())?;
+        let plan = plan.resolve(many, dims)?;
+        check_settings(&plan)?;
         plans.push(plan);
     }
     let out = args.resume.as_deref().or(args.out.as_deref()).unwrap_or(Path::new("."));
     let mut folders = sweep.folders(out, &plans, args.resume.is_some())?;
     let trained = train_all(&plans, &rows, &mut folders, &progress)?;
     for ((plan, folder), (sae, report)) in plans.iter().zip(&folders).zip(&trained) {
-        write(folder, plan, sae, report)?;
+        write(folder, plan, sae, report).map_err(|failure| folder.unwritten(failure))?;
     }
     let reports: Vec<Report> = trained.into_iter().map(|(_, report)| report).collect();
     drop(progress);
@@ -123,35 +127,45 @@ fn train_all(
     for (plan, descent) in plans.iter().zip(descents) {
         trained.push(match (descent, rows) {
             (Some(descent), _) => descent.finish(source.as_mut(), rows)?,
-            (None, Rows::Matrix { x, .. }) => fit(plan, &x.mat, &rng, progress)?,
-            (None, Rows::Store(rows)) => fit(plan, &sample(rows, &plan.arch, &rng)?, &rng, progress)?,
+            (None, Rows::Read { x: SideBySide::Matrix { mat, .. }, .. }) => fit(plan, mat, &rng, progress)?,
+            (None, Rows::Read { x: SideBySide::Stores(stores), .. }) => {
+                fit(plan, &sample(&stores.hooks[0], &plan.arch, &rng)?, &rng, progress)?
+            }
             (None, Rows::Model(_)) => return Err(not_by_steps(&plan.arch)),
         });
     }
     Ok(trained)
 }
 
-/// Before anything is written: is there such an architecture, and do its settings make sense?
-fn check_arch(plan: &Plan) -> Result<(), Failure> {
-    let crosses = plan.arch == "crosscoder";
-    if crosses != plan.layers.is_some() || plan.layers.is_some_and(|layers| layers < 2) {
+/// Before anything is written: do the architecture and the `named` layers fit each other, and it and the targets?
+fn check_arch(plan: &Plan, named: usize) -> Result<(), Failure> {
+    let arch = &plan.arch;
+    let objective = train::find(arch).map(|entry| (entry.build)(&plan.options()));
+    let crosses = objective.as_ref().is_some_and(|o| o.takes().contains(&Setting::Layers));
+    if named > 1 && !crosses {
+        return Err(Failure::Input(format!(
+            "--activations: {named} side by side: expected --arch crosscoder or batch_topk_crosscoder with them, found {arch}"
+        )));
+    }
+    if crosses && (plan.layers.is_none_or(|layers| layers < 2) || (named > 1 && plan.layers != Some(named))) {
         let found = plan.layers.map_or("none".to_string(), |layers| layers.to_string());
-        let expected = if crosses { "2 at least for a crosscoder" } else { "--arch crosscoder with it" };
-        return Err(Failure::Input(format!("--layers: expected {expected}, found {found}")));
+        let expected = if named > 1 { format!("{named}, as were named,") } else { "2 at least".into() };
+        return Err(Failure::Input(format!("--layers: expected {expected} for a crosscoder, found {found}")));
     }
-    let transcodes = |entry: &train::ObjectiveEntry| (entry.build)(&plan.options()).target() != train::Target::Input;
-    match (train::find(&plan.arch).is_some_and(transcodes), &plan.targets) {
-        (true, None) => {
-            let arch = &plan.arch;
-            return Err(Failure::Input(format!("--targets: expected what {arch} is to rebuild, found none")));
-        }
+    let transcodes = objective.is_some_and(|o| o.target() != Target::Input);
+    match (transcodes, plan.targets.as_ref().or(plan.targets_hook.as_ref())) {
+        (true, None) => Err(Failure::Input(format!("--targets: expected what {arch} is to rebuild, found none"))),
         (false, Some(file)) => {
-            let arch = &plan.arch;
-            let expected = "--arch transcoder or skip_transcoder with it";
-            return Err(Failure::Input(format!("--targets {file}: expected {expected}, found {arch}")));
+            let expected =
+                "a transcoder (--arch transcoder, skip_transcoder, relu_transcoder or relu_skip_transcoder) with it";
+            Err(Failure::Input(format!("--targets {file}: expected {expected}, found {arch}")))
         }
-        _ => {}
+        _ => Ok(()),
     }
+}
+
+/// Before anything is written: is there such an architecture, and do its settings make sense?
+fn check_settings(plan: &Plan) -> Result<(), Failure> {
     if let Some(entry) = train::find(&plan.arch) {
         return plan.recipe().check((entry.build)(&plan.options()).as_ref()).map_err(Failure::input);
     }
@@ -200,8 +214,9 @@ fn write(folder: &Folder, plan: &Plan, sae: &Sae, report: &Report) -> Result<(),
     let source = plan.synthetic.as_ref().map_or_else(|| plan.activations.clone(), |id| format!("synthetic {id}"));
     metadata.insert("activations".into(), source.into());
     metadata.insert("seed".into(), plan.seed.into());
-    if let Some(targets) = &plan.targets {
-        metadata.insert("targets".into(), targets.clone().into());
+    let named = [("targets", &plan.targets), ("targets_hook", &plan.targets_hook)];
+    for (key, name) in named.into_iter().filter_map(|(key, name)| Some((key, name.as_ref()?))) {
+        metadata.insert(key.into(), name.clone().into());
         metadata.insert("transcode".into(), true.into());
     }
     if let Some(layers) = plan.layers {

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use superlens::sae::train::{State, StateError};
+use superlens::sae::train::State;
 use superlens_tensor::io::{remove_parts, write_atomic};
 
 use super::train_plan::Plan;
@@ -15,6 +15,8 @@ const KEPT: usize = 2;
 
 pub struct Folder {
     pub path: PathBuf,
+    /// What `--resume` is to be given: the folder, or that of the sweep which it is in.
+    pub resumes: PathBuf,
     /// What tells this run from any other.
     identity: String,
     metrics: String,
@@ -34,7 +36,7 @@ impl Folder {
         }
         fs::create_dir_all(path.join("checkpoints")).map_err(|e| wrong(&format!("can't be made: {e}")))?;
         let text = toml::to_string_pretty(plan).map_err(|e| Failure::Other(e.into()))?;
-        let folder = Folder { path: path.into(), identity: text.clone(), metrics: String::new() };
+        let folder = Folder { path: path.into(), resumes: path.into(), identity: text.clone(), metrics: String::new() };
         folder.write("config.toml", text.as_bytes())?;
         Ok(folder)
     }
@@ -54,7 +56,7 @@ impl Folder {
         }
         let identity = toml::to_string_pretty(&plan).map_err(|e| Failure::Other(e.into()))?;
         let metrics = fs::read_to_string(path.join("metrics.jsonl")).unwrap_or_default();
-        Ok((Folder { path: path.into(), identity, metrics }, plan))
+        Ok((Folder { path: path.into(), resumes: path.into(), identity, metrics }, plan))
     }
 
     /// The last state that is whole; `None` where there is no checkpoint at all.
@@ -73,7 +75,7 @@ impl Folder {
             }
         }
         match broken {
-            Some(error) => Err(Failure::input(error)),
+            Some(error) => Err(Failure::Input(format!("{error}; no other checkpoint of the run is whole"))),
             None => Ok(None),
         }
     }
@@ -92,21 +94,28 @@ impl Folder {
     /// Writes the state and what was measured so far, then removes what is too old.
     pub fn checkpoint(&self, state: &State) -> Result<(), Failure> {
         // Lines beyond the last state are forgotten; missing ones could not be made again.
-        self.write("metrics.jsonl", self.metrics.as_bytes())?;
+        self.write("metrics.jsonl", self.metrics.as_bytes()).map_err(|failure| self.unwritten(failure))?;
         let file = self.path.join("checkpoints").join(format!("step-{:010}.safetensors", state.step));
-        state.write(&file, &self.identity).map_err(|error| match error {
-            StateError::Io { .. } => Failure::Other(anyhow::Error::msg(format!(
-                "{error}; the checkpoint before it is whole: make room and go on with --resume {}",
-                self.path.display()
-            ))),
-            StateError::Broken { .. } => Failure::Other(anyhow::Error::msg(error)),
-        })?;
+        state
+            .write(&file, &self.identity)
+            .map_err(|error| self.unwritten(Failure::Other(anyhow::Error::msg(error))))?;
         let all = self.checkpoints();
         for old in &all[..all.len().saturating_sub(KEPT)] {
             // One too many does no harm.
             let _ = fs::remove_file(old);
         }
         Ok(())
+    }
+
+    /// The failure to write something, with what to do then: the last checkpoint is untouched.
+    pub fn unwritten(&self, failure: Failure) -> Failure {
+        match failure {
+            Failure::Other(error) if !self.checkpoints().is_empty() => Failure::Other(anyhow::Error::msg(format!(
+                "{error:#}; the last checkpoint is whole: make room and go on with --resume {}",
+                self.resumes.display()
+            ))),
+            other => other,
+        }
     }
 
     /// Adds a line to the metrics; it reaches the disk with the next checkpoint.

@@ -5,6 +5,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use superlens::sae::train::{Options, Recipe};
 
+use super::side_by_side::whole;
+use super::train_knobs::without_unused;
 use crate::args::{Global, Train, Tuning};
 use crate::failure::Failure;
 
@@ -34,6 +36,8 @@ pub struct Plan {
     /// What a transcoder is to rebuild, and its hash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub targets: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub targets_hook: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub targets_sha256: Option<String>,
     pub arch: String,
@@ -93,6 +97,7 @@ impl Plan {
                 buffer_mb: None,
                 sha256: None,
                 targets: None,
+                targets_hook: None,
                 targets_sha256: None,
                 arch: "topk".into(),
                 seed: global.seed,
@@ -113,16 +118,13 @@ impl Plan {
             },
         };
         if let Some(file) = &args.activations {
-            // Whole, so that a run can be gone on with from anywhere; what isn't there is told of when it is read.
-            let whole = std::fs::canonicalize(file).unwrap_or_else(|_| file.clone());
-            (plan.activations, plan.sha256, plan.synthetic) = (whole.display().to_string(), None, None);
+            (plan.activations, plan.sha256, plan.synthetic) = (whole(file), None, None);
         }
         if let Some(name) = &args.synthetic {
             (plan.activations, plan.sha256, plan.synthetic) = (String::new(), None, Some(name.clone()));
         }
         if let Some(file) = &args.targets {
-            let whole = std::fs::canonicalize(file).unwrap_or_else(|_| file.clone());
-            (plan.targets, plan.targets_sha256) = (Some(whole.display().to_string()), None);
+            (plan.targets, plan.targets_sha256) = (Some(whole(file)), None);
         }
         fn over<T: Clone>(plan: &mut Option<T>, flag: &Option<T>) {
             if flag.is_some() {
@@ -132,6 +134,7 @@ impl Plan {
         over(&mut plan.key, &args.part.key);
         plan.flatten |= args.part.flatten;
         over(&mut plan.hook, &args.part.hook);
+        over(&mut plan.targets_hook, &args.targets_hook);
         over(&mut plan.buffer_mb, &args.buffer_mb);
         over(&mut plan.widths, &args.widths);
         over(&mut plan.layers, &args.layers);
@@ -198,7 +201,7 @@ impl Plan {
         if *self.checkpoint_every.get_or_insert(CHECKPOINT_EVERY) == 0 {
             return Err(Failure::Input("--checkpoint-every: expected 1 at least, found 0".into()));
         }
-        Ok(self)
+        Ok(without_unused(self))
     }
 
     /// Of a [resolved](Self::resolve) plan.

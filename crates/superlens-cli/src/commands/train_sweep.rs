@@ -5,11 +5,11 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use superlens::report::pareto::{Trained, pareto};
-use superlens::sae::train::{Knob, find};
 use superlens_tensor::io::write_atomic;
 
 use super::train::Report;
 use super::train_folder::Folder;
+use super::train_knobs::{refuse_unused, serves, without_unused};
 use super::train_plan::Plan;
 use crate::args::{Global, Train};
 use crate::failure::Failure;
@@ -37,18 +37,16 @@ impl Sweep {
     pub fn planned(args: &Train, global: Global) -> Result<Sweep, Failure> {
         let plan = Plan::new(args, global)?;
         let archs = if args.arch.is_empty() { vec![plan.arch.clone()] } else { args.arch.clone() };
+        refuse_unused(&first(&plan, args), &archs)?;
         let mut all: Vec<Choice> = Vec::new();
         for arch in archs {
-            let one = vec![(Plan { arch: arch.clone(), ..plan.clone() }, arch.clone())];
-            let with = each(one, "d", &args.d_sae, |plan, v| plan.d_sae = Some(v));
-            let with = each(with, "lr", &args.lr, |plan, v| plan.lr = Some(v));
-            // Lists of what an architecture does not know would only repeat it.
-            let with = match find(&arch).map(|entry| entry.knob) {
-                Some(Knob::L1) => each(with, "l1_", &args.l1, |plan, v| plan.l1 = Some(v)),
-                Some(Knob::TargetL0) => each(with, "l0_", &args.target_l0, |plan, v| plan.target_l0 = Some(v)),
-                Some(Knob::K) | None => each(with, "k", &args.k, |plan, v| plan.k = Some(v)),
-            };
-            all.extend(with);
+            let one = without_unused(Plan { arch: arch.clone(), ..plan.clone() });
+            let with = vec![(one, arch)];
+            let with = each(with, "--d-sae", "d", &args.d_sae, |plan, v| plan.d_sae = Some(v));
+            let with = each(with, "--lr", "lr", &args.lr, |plan, v| plan.lr = Some(v));
+            let with = each(with, "--l1", "l1_", &args.l1, |plan, v| plan.l1 = Some(v));
+            let with = each(with, "--target-l0", "l0_", &args.target_l0, |plan, v| plan.target_l0 = Some(v));
+            all.extend(each(with, "--k", "k", &args.k, |plan, v| plan.k = Some(v)));
         }
         let (plans, names): (Vec<Plan>, Vec<String>) = all.into_iter().unzip();
         for (i, name) in names.iter().enumerate() {
@@ -81,14 +79,18 @@ impl Sweep {
         if self.names.is_empty() {
             return Ok(vec![if resumes { Folder::open(out)?.0 } else { Folder::create(out, &plans[0])? }]);
         }
+        let within = |mut folder: Folder| {
+            folder.resumes = out.into();
+            folder
+        };
         if resumes {
-            return self.names.iter().map(|name| Ok(Folder::open(&out.join(name))?.0)).collect();
+            return self.names.iter().map(|name| Ok(within(Folder::open(&out.join(name))?.0))).collect();
         }
         if std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
             let out = out.display();
             return Err(Failure::Input(format!("{out}: is not empty; name a new folder, or go on with it: --resume")));
         }
-        let made = self.names.iter().zip(plans).map(|(name, plan)| Folder::create(&out.join(name), plan));
+        let made = self.names.iter().zip(plans).map(|(name, plan)| Folder::create(&out.join(name), plan).map(within));
         let made = made.collect::<Result<Vec<Folder>, Failure>>()?;
         // Last: a folder with this file is whole.
         let list = toml::to_string(&List { runs: self.names.clone() }).map_err(|e| Failure::Other(e.into()))?;
@@ -121,14 +123,27 @@ impl Sweep {
     }
 }
 
-/// Every choice with every value, where there are values; the name tells of it where there are several.
+/// With the first value of each list.
+fn first(plan: &Plan, args: &Train) -> Plan {
+    Plan {
+        d_sae: args.d_sae.first().copied().or(plan.d_sae),
+        lr: args.lr.first().copied().or(plan.lr),
+        k: args.k.first().copied().or(plan.k),
+        l1: args.l1.first().copied().or(plan.l1),
+        target_l0: args.target_l0.first().copied().or(plan.target_l0),
+        ..plan.clone()
+    }
+}
+
+/// Every choice with every value, where there are values and a use for them; the name tells of it where there are several.
 fn each<T: Copy + std::fmt::Display>(
     choices: Vec<Choice>,
+    flag: &str,
     prefix: &str,
     values: &[T],
     set: impl Fn(&mut Plan, T),
 ) -> Vec<Choice> {
-    if values.is_empty() {
+    if values.is_empty() || !choices.iter().all(|(plan, _)| serves(flag, plan)) {
         return choices;
     }
     let with = |(plan, name): &Choice, &value: &T| {

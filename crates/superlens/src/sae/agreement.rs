@@ -70,6 +70,24 @@ fn tiled(a: &Mat, b: &Mat, counts: impl Fn(usize, usize) -> bool + Sync) -> Vec<
     (0..a.rows().div_ceil(ROWS)).into_par_iter().flat_map_iter(of_block).collect()
 }
 
+/// Shows `visit` every pair of a row of `a` and a row of `b` whose cosine is above `least`, which is above 0. Tile by tile, in order. Panics on
+/// different widths.
+pub(super) fn each_alike(a: &Mat, b: &Mat, least: f32, mut visit: impl FnMut(usize, usize)) {
+    const TILE: usize = 1024;
+    assert_eq!(a.cols(), b.cols(), "directions {:?} and {:?}", a.shape(), b.shape());
+    let (a, b) = (unit(a), unit(b));
+    for i in (0..a.rows()).step_by(TILE) {
+        for j in (0..b.rows()).step_by(TILE) {
+            let (a, b) = (a.rows_view(i, (i + TILE).min(a.rows())), b.rows_view(j, (j + TILE).min(b.rows())));
+            let cosines = matmul(a, b.t());
+            for r in 0..cosines.rows() {
+                let alike = cosines.row(r).iter().enumerate().filter(|(_, cosine)| **cosine > least);
+                alike.for_each(|(c, _)| visit(i + r, j + c));
+            }
+        }
+    }
+}
+
 /// Mean over the rows of `dictionary` of the largest |cos| with any other row; NaN with fewer than two. Quadratic in the rows, tile by tile.
 pub fn mean_max_cosine(dictionary: &Mat) -> f64 {
     if dictionary.rows() < 2 {

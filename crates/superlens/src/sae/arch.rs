@@ -1,5 +1,6 @@
 //! [`Arch`]: a way to find a dictionary in activations. One file per architecture, one line in [`ARCHES`].
 
+use super::train::Setting;
 use super::{Sae, baselines, ica, kmeans, nmf, pca, trained};
 use std::ops::ControlFlow;
 use superlens_tensor::{Mat, Rng};
@@ -67,11 +68,14 @@ pub struct Size {
 pub struct Entry {
     pub id: &'static str,
     pub about: &'static str,
+    /// What of its [`Size`] it goes by, where it is found in one go; for what is trained step by step,
+    /// [`Objective::takes`](super::train::Objective::takes) says it.
+    pub takes: &'static [Setting],
     pub build: fn(Size) -> Box<dyn Arch>,
 }
 
 /// Every architecture.
-pub const ARCHES: [Entry; 19] = [
+pub const ARCHES: [Entry; 22] = [
     pca::ENTRY,
     ica::ENTRY,
     nmf::ENTRY,
@@ -89,6 +93,9 @@ pub const ARCHES: [Entry; 19] = [
     trained::ENTRIES[10],
     trained::ENTRIES[11],
     trained::ENTRIES[12],
+    trained::ENTRIES[13],
+    trained::ENTRIES[14],
+    trained::ENTRIES[15],
     baselines::NEURONS,
     baselines::RANDOM,
 ];

@@ -4,16 +4,18 @@ use super::arch::{Arch, Entry, FitError, MAX_LATENTS, Watch, check_input, check_
 use super::model::Sae;
 use super::moments::Moments;
 use super::pca::orthonormal;
+use super::train::Setting;
 use crate::geometry::recover::unit_rows;
 use superlens_tensor::decomp::haar_rotation;
 use superlens_tensor::{Mat, Rng};
 
 pub(super) const NEURONS: Entry =
-    Entry { id: "neurons", about: "the neurons themselves: the identity", build: |_| Box::new(Neurons) };
+    Entry { id: "neurons", about: "the neurons themselves: the identity", takes: &[], build: |_| Box::new(Neurons) };
 
 pub(super) const RANDOM: Entry = Entry {
     id: "random",
     about: "a Haar rotation, or random directions with matching pursuit where d_sae > d_in",
+    takes: &[Setting::DSae, Setting::K],
     build: |size| Box::new(Random { d_sae: size.d_sae, k: size.k }),
 };
 

@@ -84,6 +84,17 @@ impl Encoder {
         Encoder::Linear { w_enc: matmul(map, &w_enc), b_enc, act }
     }
 
+    /// The encoder of rows `x` that does to them what this one does to rows whose equal stretches, one a factor, are multiplied by these. Panics
+    /// as [`after`](Self::after).
+    pub(super) fn after_layers(self, factors: &[f32]) -> Encoder {
+        let Encoder::Linear { mut w_enc, b_enc, act } = self else { panic!("{self:?} after a map of its input") };
+        let width = (w_enc.rows() / factors.len()).max(1);
+        (0..w_enc.rows()).zip(factors.iter().flat_map(|f| std::iter::repeat_n(f, width))).for_each(|(i, f)| {
+            w_enc.row_mut(i).iter_mut().for_each(|w| *w *= f);
+        });
+        Encoder::Linear { w_enc, b_enc, act }
+    }
+
     /// Panics with the shapes where they don't fit `d_in` and `d_sae`.
     pub(super) fn check(&self, d_in: usize, d_sae: usize, d_out: usize) {
         let per_latent = |name: &str, v: &[f32]| assert_eq!(v.len(), d_sae, "{name} beside w_dec [{d_sae}, {d_out}]");

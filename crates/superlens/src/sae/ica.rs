@@ -6,6 +6,7 @@
 
 use super::arch::{Arch, Entry, FitError, Watch, check_input, check_setting, report};
 use super::moments::Moments;
+use super::train::Setting;
 use super::{Activation, Encoder, Sae};
 use rayon::prelude::*;
 use superlens_tensor::decomp::{SymEigen, haar_rotation, sym_eigen};
@@ -15,6 +16,7 @@ use superlens_tensor::{Mat, Rng};
 pub(super) const ENTRY: Entry = Entry {
     id: "ica",
     about: "independent components (FastICA), at most d_in",
+    takes: &[Setting::DSae],
     build: |size| Box::new(Ica { components: size.d_sae, ..Ica::default() }),
 };
 

@@ -12,6 +12,7 @@
 
 use super::arch::{Arch, Entry, FitError, MAX_LATENTS, Watch, check_input, check_setting, report};
 use super::model::{blocks, centred};
+use super::train::Setting;
 use super::{Activation, Encoder, Moments, Sae};
 use crate::geometry::recover::unit_rows;
 use superlens_tensor::kernels::encode::Product;
@@ -24,6 +25,7 @@ use superlens_tensor::{Mat, Rng};
 pub(super) const ENTRY: Entry = Entry {
     id: "kmeans",
     about: "spherical k-means around the mean: each row is one latent times one of d_sae directions",
+    takes: &[Setting::DSae],
     build: |size| Box::new(KMeans { d_sae: size.d_sae }),
 };
 

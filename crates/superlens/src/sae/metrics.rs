@@ -183,26 +183,47 @@ fn effective(mass: &[f64]) -> f64 {
     entropy.exp()
 }
 
-/// [`Metrics::fvu`] of each of `parts` stretches of the columns of `x`, of equal width: the layers of a crosscoder. Panics on another width,
-/// and unless the parts are of one width.
-pub fn fvu_of_parts(sae: &Sae, x: &Mat, parts: usize) -> Vec<f64> {
-    assert_eq!((x.cols(), x.cols() % parts.max(1)), (sae.d_out(), 0), "{parts} parts of {} columns", x.cols());
-    let (mean, width) = (column_means(x), (x.cols() / parts.max(1)).max(1));
-    let mut sums = vec![(0.0, 0.0); parts];
-    sae.encode_blocks(x, |first, latents| {
-        let recon = sae.reconstruct(&latents, x.rows_view(first, first + latents.rows()));
-        for i in 0..latents.rows() {
-            for (c, ((&x, &r), m)) in x.row(first + i).iter().zip(recon.row(i)).zip(&mean).enumerate() {
-                let (error, scatter) = &mut sums[c / width];
-                *error += f64::from(x - r).powi(2);
-                *scatter += (f64::from(x) - m).powi(2);
-            }
-        }
-    });
-    sums.into_iter().map(|(error, scatter)| error / scatter).collect()
+/// [`Metrics::fvu`] of each of several stretches of the columns, of equal width: the layers of a crosscoder.
+pub struct FvuOfParts<'a> {
+    sae: &'a Sae,
+    mean: Vec<f64>,
+    /// Error and scatter of each.
+    sums: Vec<(f64, f64)>,
 }
 
-fn column_means(x: &Mat) -> Vec<f64> {
+impl<'a> FvuOfParts<'a> {
+    /// About `mean`, that of all rows. Panics on another width, and unless the parts are of one width.
+    pub fn new(sae: &'a Sae, mean: Vec<f64>, parts: usize) -> Self {
+        assert_eq!(
+            (mean.len(), mean.len() % parts.max(1)),
+            (sae.d_out(), 0),
+            "{parts} parts of {} columns",
+            mean.len()
+        );
+        FvuOfParts { sae, mean, sums: vec![(0.0, 0.0); parts] }
+    }
+
+    /// Takes rows in.
+    pub fn add(&mut self, x: &Mat) {
+        let width = (self.mean.len() / self.sums.len()).max(1);
+        self.sae.encode_blocks(x, |first, latents| {
+            let recon = self.sae.reconstruct(&latents, x.rows_view(first, first + latents.rows()));
+            for i in 0..latents.rows() {
+                for (c, ((&x, &r), m)) in x.row(first + i).iter().zip(recon.row(i)).zip(&self.mean).enumerate() {
+                    let (error, scatter) = &mut self.sums[c / width];
+                    *error += f64::from(x - r).powi(2);
+                    *scatter += (f64::from(x) - m).powi(2);
+                }
+            }
+        });
+    }
+
+    pub fn finish(&self) -> Vec<f64> {
+        self.sums.iter().map(|(error, scatter)| error / scatter).collect()
+    }
+}
+
+pub(super) fn column_means(x: &Mat) -> Vec<f64> {
     let mut sums = vec![0.0; x.cols()];
     (0..x.rows()).for_each(|i| sums.iter_mut().zip(x.row(i)).for_each(|(s, &v)| *s += f64::from(v)));
     sums.iter_mut().for_each(|s| *s /= x.rows().max(1) as f64);
@@ -378,8 +399,11 @@ mod tests {
         };
         assert!(evaluate_against(&linear(1.0, 2.0), &x, &y).fvu < 1e-12 && evaluate(&linear(1.0, 2.0), &x).fvu > 0.5);
         let half = linear(0.0, 0.5);
-        let parts = fvu_of_parts(&half, &x, 2);
         let means = column_means(&x);
+        let mut parts = FvuOfParts::new(&half, means.clone(), 2);
+        parts.add(&x.select_rows(&(0..100).collect::<Vec<_>>()));
+        parts.add(&x.select_rows(&(100..300).collect::<Vec<_>>()));
+        let parts = parts.finish();
         let scatter = |from: usize| -> f64 {
             (0..300)
                 .flat_map(|i| (from..from + 2).map(move |j| (i, j)))

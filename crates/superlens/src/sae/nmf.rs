@@ -13,6 +13,7 @@
 //! the zero of every neuron, which is where non-negative features begin, into an offset that atoms must spend themselves on.
 
 use super::arch::{Arch, Entry, FitError, Watch, check_input, check_setting, report};
+use super::train::Setting;
 use super::train::{InMemory, Source};
 use super::{Encoder, Sae};
 use crate::geometry::recover::{Dictionary, Omp, Recovery};
@@ -23,6 +24,7 @@ use superlens_tensor::{Mat, Rng};
 pub(super) const ENTRY: Entry = Entry {
     id: "nmf",
     about: "non-negative factorisation with at most k atoms a row; for activations from 0 on",
+    takes: &[Setting::DSae, Setting::K],
     build: |size| Box::new(Nmf { d_sae: size.d_sae, k: size.k }),
 };
 

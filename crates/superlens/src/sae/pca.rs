@@ -2,12 +2,14 @@
 
 use super::arch::{Arch, Entry, FitError, Watch, check_input, check_setting, report};
 use super::moments::Moments;
+use super::train::Setting;
 use super::{Activation, Encoder, Sae};
 use superlens_tensor::{Mat, Rng};
 
 pub(super) const ENTRY: Entry = Entry {
     id: "pca",
     about: "principal components, the largest d_sae (at most d_in)",
+    takes: &[Setting::DSae],
     build: |size| Box::new(Pca { components: size.d_sae }),
 };
 

@@ -1,6 +1,8 @@
 //! [`Stitching`]: what a larger autoencoder knows that a smaller one does not.
 
 use super::agreement::nearest;
+use super::spread::Sums;
+use super::swaps::{Swapped, Swaps};
 use super::{Latents, Sae};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -23,7 +25,8 @@ pub struct Stitching<'a> {
     /// `‖d_j‖²` of the larger one's latents.
     squares: Vec<f64>,
     /// Change of `Σ‖x − x̂‖²` by each latent of the larger one.
-    change: Vec<f64>,
+    change: Sums,
+    swaps: Swaps<'a>,
     rows: usize,
     /// `Σ‖x − x̂‖²` of the smaller and the larger one.
     errors: (f64, f64),
@@ -41,6 +44,9 @@ pub struct Stitched {
     pub novel: usize,
     pub reconstruction: usize,
     pub silent: usize,
+    /// Those novel, and those of the reconstruction kind, whose change is more than chance: further from 0 than 1.96 standard errors.
+    pub novel_clear: usize,
+    pub reconstruction_clear: usize,
     /// Shares of those that are on in some row. NaN where there are none.
     pub novel_share: f64,
     pub reconstruction_share: f64,
@@ -51,6 +57,8 @@ pub struct Stitched {
     /// novel ones where the directions tell them apart.
     pub novel_max_cosine: f64,
     pub reconstruction_max_cosine: f64,
+    /// The larger one's latents in the place of those that they are like.
+    pub swaps: Swapped,
 }
 
 impl<'a> Stitching<'a> {
@@ -63,7 +71,8 @@ impl<'a> Stitching<'a> {
             smaller,
             larger,
             squares: (0..larger.d_sae()).map(square).collect(),
-            change: vec![0.0; larger.d_sae()],
+            change: Sums::new(larger.d_sae()),
+            swaps: Swaps::new(smaller, larger),
             rows: 0,
             errors: (0.0, 0.0),
             fires: (vec![0; smaller.d_sae()], vec![0; larger.d_sae()]),
@@ -89,6 +98,7 @@ impl<'a> Stitching<'a> {
             self.errors.0 += squared(residual.data().iter().copied());
             self.errors.1 += squared(y.data().iter().zip(by_larger.data()).map(|(y, r)| y - r));
             self.insert(&x, &residual, &latents);
+            self.swaps.add(&x, &residual, &by_smaller, &latents);
         });
         self.rows += x.rows();
     }
@@ -108,8 +118,9 @@ impl<'a> Stitching<'a> {
         let changes: Vec<Vec<f64>> = (0..x.rows()).into_par_iter().map(of_row).collect();
         for (r, changes) in changes.iter().enumerate() {
             for (&j, change) in latents.row(r).0.iter().zip(changes) {
-                self.change[j as usize] += change;
+                self.change.add(j as usize, *change);
             }
+            self.change.end_row();
         }
     }
 
@@ -121,9 +132,10 @@ impl<'a> Stitching<'a> {
 
     pub fn finish(&self) -> Stitched {
         let live = self.live().1;
-        let (novel, known): (Vec<usize>, Vec<usize>) = live.iter().partition(|&&j| self.change[j] < 0.0);
+        let (novel, known): (Vec<usize>, Vec<usize>) = live.iter().partition(|&&j| self.change.total(j) < 0.0);
         let closest = nearest(&self.larger.w_dec, &self.smaller.w_dec);
         let mean = |of: &[usize]| of.iter().map(|&j| closest[j].absolute).sum::<f64>() / of.len() as f64;
+        let clear = |of: &[usize]| of.iter().filter(|&&j| self.change.is_clear(j)).count();
         let (inserted, rows) = (self.larger.d_sae(), self.rows as f64);
         Stitched {
             inserted_into: self.smaller.d_sae(),
@@ -131,12 +143,15 @@ impl<'a> Stitching<'a> {
             novel: novel.len(),
             reconstruction: known.len(),
             silent: inserted - live.len(),
+            novel_clear: clear(&novel),
+            reconstruction_clear: clear(&known),
             novel_share: novel.len() as f64 / live.len() as f64,
             reconstruction_share: known.len() as f64 / live.len() as f64,
             mse_of_smaller: self.errors.0 / rows,
             mse_of_larger: self.errors.1 / rows,
             novel_max_cosine: mean(&novel),
             reconstruction_max_cosine: mean(&known),
+            swaps: self.swaps.finish(self.errors.0),
         }
     }
 }
@@ -174,13 +189,17 @@ mod tests {
         let mut stitching = Stitching::new(&smaller, &larger);
         stitching.add(&x, &x);
         // Row 0: error 1 → 5 by x₀, → 0 by x₁. Row 1: error 10 → 1 by x₁.
-        assert_eq!(stitching.change, [4.0, -10.0, 0.0]);
+        assert_eq!([0, 1, 2].map(|j| stitching.change.total(j)), [4.0, -10.0, 0.0]);
         assert_eq!(stitching.live(), (vec![0], vec![0, 1]));
         let told = stitching.finish();
         assert_eq!((told.novel, told.reconstruction, told.silent, told.inserted_into), (1, 1, 1, 1));
         assert_eq!((told.novel_share, told.reconstruction_share), (0.5, 0.5));
         assert_eq!((told.mse_of_smaller, told.mse_of_larger), (5.5, 0.5));
         assert_eq!((told.novel_max_cosine, told.reconstruction_max_cosine), (0.0, 1.0));
+        // Two rows are no ground to be sure on.
+        assert_eq!((told.novel_clear, told.reconstruction_clear), (0, 0));
+        // x₀ of the one for x₀ of the other.
+        assert_eq!((told.swaps.groups, told.swaps.one_to_one, told.swaps.better, told.swaps.worse), (1, 1, 0, 0));
     }
 
     /// The change by formula is that of a reconstruction to which the latent was really added, also where rows are normalised.
@@ -215,7 +234,8 @@ mod tests {
                 all.map(|((x, r), (a, e))| (f64::from(x - r) - with * f64::from(a - e)).powi(2)).sum()
             };
             let change = error(1.0) - error(0.0);
-            assert!((change - stitching.change[j]).abs() < 1e-4 * error(0.0), "{j}: {change} {}", stitching.change[j]);
+            let found = stitching.change.total(j);
+            assert!((change - found).abs() < 1e-4 * error(0.0), "{j}: {change} {found}");
         }
     }
 }

@@ -11,6 +11,7 @@ pub(super) const ENTRIES: [Entry; OBJECTIVES.len()] = {
         Entry {
             id: OBJECTIVES[I].id,
             about: OBJECTIVES[I].about,
+            takes: &[],
             build: |size| Box::new(Trained::new(&OBJECTIVES[I], size)),
         }
     }
@@ -28,6 +29,9 @@ pub(super) const ENTRIES: [Entry; OBJECTIVES.len()] = {
         entry::<10>(),
         entry::<11>(),
         entry::<12>(),
+        entry::<13>(),
+        entry::<14>(),
+        entry::<15>(),
     ]
 };
 

@@ -133,6 +133,16 @@ pub fn write(dir: &Path, format: &Format, sae: &Sae, metadata: &Map<String, Valu
             instead: "write `saelens`, which most tools read",
         });
     };
+    let layers = metadata.get("layers").and_then(Value::as_u64).unwrap_or(1);
+    if layers > 1 && format.id != native::FORMAT.id {
+        return Err(FileError::NoForm {
+            format: format.id,
+            what: format!(
+                "it is a crosscoder: its rows are {layers} layers side by side, of which the format says nothing"
+            ),
+            instead: "write `superlens`",
+        });
+    }
     let files = write(sae, metadata)?;
     let failed = |file: &Path| {
         let file = file.to_owned();

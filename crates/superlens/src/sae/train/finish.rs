@@ -1,6 +1,7 @@
 //! From a training state to the dictionary that takes raw activations.
 
 use super::backward::Forward;
+use super::objective::weighted;
 use super::source::{Batch, Source};
 use super::{FitError, Trainer};
 use crate::sae::{Encoder, Sae};
@@ -61,7 +62,9 @@ impl Trainer {
         let mut x = Mat::from_vec(rows.len() / d.max(1), d, rows);
         self.input.apply(&mut x);
         let pass = Forward::new(params, x);
-        let product = Product { x: &pass.centred, w: params.get("w_enc"), b: params.get("b_enc").data() };
+        let weighted = self.objective.weights(params).map(|by| weighted(params, &by));
+        let (w, b) = weighted.as_ref().map_or((params.get("w_enc"), params.get("b_enc")), |(w, b)| (w, b));
+        let product = Product { x: &pass.centred, w, b: b.data() };
         let total = (wanted * pass.centred.rows() as f64).round();
         if followed >= 0.0 {
             let found = product.above(&vec![followed as f32; self.recipe.d_sae]).nnz() as f64;

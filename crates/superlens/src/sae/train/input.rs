@@ -20,7 +20,8 @@ const RIDGE: f64 = 1e-4;
 pub enum Normalise {
     /// Not at all.
     None,
-    /// One factor for all, so that mean‖x‖² = d_in: hyper-parameters carry over between layers.
+    /// One factor for all, so that mean‖x‖² = d_in: hyper-parameters carry over between layers. One for each layer where several lie side
+    /// by side, so that each has the mean square of its width, and none is drowned.
     #[default]
     Scale,
     /// Each row by itself: less its mean, over its standard deviation. The dictionary does the same to what it reads.
@@ -50,25 +51,38 @@ pub struct InputMap {
 #[derive(Clone, Debug, PartialEq)]
 enum Way {
     Scale(f32),
+    /// Of layers side by side, in equal widths.
+    Layers(Vec<f32>),
     Norm(InputNorm),
-    Whiten { mean: Vec<f32>, to: Mat, back: Mat },
+    Whiten {
+        mean: Vec<f32>,
+        to: Mat,
+        back: Mat,
+    },
 }
 
 impl InputMap {
-    /// Measured on many rows of `source`; factors and variances that would be 0 are 1.
+    /// Measured on many rows of `source`, each of which is `layers` side by side; factors and variances that would be 0 are 1.
     ///
     /// # Errors
     /// [`FitError::NotFinite`] where the rows hold NaN, infinite or huge values, and what the source says.
-    pub fn measure(normalise: Normalise, source: &mut dyn Source) -> Result<Self, FitError> {
+    pub fn measure(normalise: Normalise, layers: usize, source: &mut dyn Source) -> Result<Self, FitError> {
         let way = match normalise {
             Normalise::None => Way::Scale(1.0),
-            Normalise::Scale => Way::Scale(scale(&Sums::of(source, |_| ())?)?),
+            Normalise::Scale if layers > 1 => {
+                let sums = Sums::of(source, layers, |_| ())?;
+                let width = source.d_in() / layers;
+                Way::Layers(
+                    sums.squares.iter().map(|&s| scale(s / sums.rows.max(1.0), width)).collect::<Result<_, _>>()?,
+                )
+            }
+            Normalise::Scale => Way::Scale(Sums::of(source, 1, |_| ())?.scale()?),
             Normalise::LayerNorm => Way::Norm(InputNorm::LayerNorm { eps: EPS }),
             Normalise::Whiten => whitening(source)?,
         };
         let mut map = InputMap { way, variance: 1.0 };
-        let sums = Sums::of(source, |x| map.apply(x))?;
-        scale(&sums)?;
+        let sums = Sums::of(source, 1, |x| map.apply(x))?;
+        sums.scale()?;
         if sums.scatter() > 0.0 {
             map.variance = sums.scatter();
         }
@@ -80,6 +94,7 @@ impl InputMap {
         let width = x.cols().max(1);
         match &self.way {
             Way::Scale(scale) => x.data_mut().iter_mut().for_each(|v| *v *= scale),
+            Way::Layers(factors) => x.data_mut().chunks_mut(width).for_each(|row| by_layer(row, factors)),
             Way::Norm(norm) => x.data_mut().chunks_mut(width).for_each(|row| norm.apply(row)),
             Way::Whiten { mean, to, .. } => {
                 subtract(x, mean);
@@ -98,10 +113,17 @@ impl InputMap {
 
     /// The dictionary for raw activations from the parts of the one that training sees, whose biases and activation are already divided by
     /// [`scale`](Self::scale). A factor leaves decoder rows at unit length, which is exact because every activation is positively
-    /// homogeneous; whitening does not.
+    /// homogeneous; whitening and factors of layers do not.
     pub fn fold(&self, b_dec: Vec<f32>, encoder: Encoder, w_dec: Mat) -> Sae {
         match &self.way {
             Way::Scale(_) => Sae::new(b_dec.clone(), encoder, w_dec, b_dec),
+            Way::Layers(factors) => {
+                let back: Vec<f32> = factors.iter().map(|f| 1.0 / f).collect();
+                let (mut b, mut w_dec) = (b_dec, w_dec);
+                by_layer(&mut b, &back);
+                w_dec.data_mut().chunks_mut(b.len().max(1)).for_each(|row| by_layer(row, &back));
+                Sae::new(b.clone(), encoder.after_layers(factors), w_dec, b)
+            }
             Way::Norm(norm) => Sae::new(b_dec.clone(), encoder, w_dec, b_dec).with_norm(*norm),
             Way::Whiten { mean, to, back } => {
                 let b = Mat::from_vec(1, b_dec.len(), b_dec);
@@ -116,10 +138,15 @@ fn subtract(x: &mut Mat, mean: &[f32]) {
     x.data_mut().chunks_mut(mean.len().max(1)).for_each(|row| row.iter_mut().zip(mean).for_each(|(x, m)| *x -= m));
 }
 
-/// The factor that makes mean‖x‖² = d_in.
-fn scale(sums: &Sums) -> Result<f32, FitError> {
-    let square = sums.squares / sums.rows.max(1.0);
-    let scale = if square > 0.0 { (sums.sum.len() as f64 / square).sqrt() } else { 1.0 } as f32;
+/// Multiplies each of as many equal stretches of a row as there are factors by its own.
+fn by_layer(row: &mut [f32], factors: &[f32]) {
+    let width = (row.len() / factors.len()).max(1);
+    row.chunks_mut(width).zip(factors).for_each(|(layer, f)| layer.iter_mut().for_each(|v| *v *= f));
+}
+
+/// The factor that makes mean‖x‖², which is `square`, the width.
+fn scale(square: f64, width: usize) -> Result<f32, FitError> {
+    let scale = if square > 0.0 { (width as f64 / square).sqrt() } else { 1.0 } as f32;
     if square.is_finite() && scale.is_normal() {
         return Ok(scale);
     }
@@ -129,7 +156,7 @@ fn scale(sums: &Sums) -> Result<f32, FitError> {
 /// Symmetric whitening: `to = (C + ridge)^(−½)`, and its inverse.
 fn whitening(source: &mut dyn Source) -> Result<Way, FitError> {
     let d = source.d_in();
-    let mean: Vec<f32> = Sums::of(source, |_| ())?.mean().iter().map(|&m| m as f32).collect();
+    let mean: Vec<f32> = Sums::of(source, 1, |_| ())?.mean().iter().map(|&m| m as f32).collect();
     let (mut covariance, mut rows) = (vec![0.0; d * d], 0usize);
     source.scan(MEASURED_ROWS, &mut |Batch { mut x, .. }| {
         subtract(&mut x, &mean);
@@ -163,20 +190,26 @@ fn whitening(source: &mut dyn Source) -> Result<Way, FitError> {
 struct Sums {
     rows: f64,
     sum: Vec<f64>,
-    squares: f64,
+    /// Of each of the layers side by side.
+    squares: Vec<f64>,
 }
 
 impl Sums {
     /// Of the inputs after `map`.
-    fn of(source: &mut dyn Source, mut map: impl FnMut(&mut Mat)) -> Result<Sums, FitError> {
-        let mut sums = Sums { rows: 0.0, sum: vec![0.0; source.d_in()], squares: 0.0 };
+    fn of(source: &mut dyn Source, layers: usize, mut map: impl FnMut(&mut Mat)) -> Result<Sums, FitError> {
+        let d = source.d_in();
+        let width = (d / layers).max(1);
+        let mut sums = Sums { rows: 0.0, sum: vec![0.0; d], squares: vec![0.0; layers] };
         source.scan(MEASURED_ROWS, &mut |Batch { mut x, .. }| {
             map(&mut x);
             sums.rows += x.rows() as f64;
-            for row in x.data().chunks(sums.sum.len().max(1)) {
-                for (s, &v) in sums.sum.iter_mut().zip(row) {
-                    *s += f64::from(v);
-                    sums.squares += f64::from(v) * f64::from(v);
+            for row in x.data().chunks(d.max(1)) {
+                for ((sums, squares), layer) in sums.sum.chunks_mut(width).zip(&mut sums.squares).zip(row.chunks(width))
+                {
+                    for (s, &v) in sums.iter_mut().zip(layer) {
+                        *s += f64::from(v);
+                        *squares += f64::from(v) * f64::from(v);
+                    }
                 }
             }
         })?;
@@ -187,9 +220,19 @@ impl Sums {
         self.sum.iter().map(|s| s / self.rows.max(1.0)).collect()
     }
 
+    /// The factor that makes mean‖x‖² = d_in.
+    fn scale(&self) -> Result<f32, FitError> {
+        scale(self.square(), self.sum.len())
+    }
+
+    /// `mean‖x‖²`.
+    fn square(&self) -> f64 {
+        self.squares.iter().sum::<f64>() / self.rows.max(1.0)
+    }
+
     /// `mean‖x − x̄‖²`.
     fn scatter(&self) -> f64 {
-        self.squares / self.rows.max(1.0) - self.mean().iter().map(|m| m * m).sum::<f64>()
+        self.square() - self.mean().iter().map(|m| m * m).sum::<f64>()
     }
 }
 
@@ -250,7 +293,7 @@ mod tests {
         let mut rng = Rng::new(0).fork("whiten");
         let x = Mat::from_fn(4000, 3, |i, j| ((i % 7) as f32 + rng.normal()) * [1.0, 30.0, 0.01][j] + 5.0);
         let mut source = InMemory::new(&x, 10, &rng);
-        let map = InputMap::measure(Normalise::Whiten, &mut source).unwrap();
+        let map = InputMap::measure(Normalise::Whiten, 1, &mut source).unwrap();
         let mut seen = x.clone();
         map.apply(&mut seen);
         let c = Moments::of(&seen).covariance;
@@ -274,7 +317,7 @@ mod tests {
         let x = Mat::from_fn(500, 4, |i, j| (100.0 + (i % 3) as f32 + rng.normal()) * 3.0 + (40 * j) as f32);
         for (name, normalise) in Normalise::ALL {
             let mut source = InMemory::new(&x, 10, &rng);
-            let map = InputMap::measure(normalise, &mut source).unwrap();
+            let map = InputMap::measure(normalise, 1, &mut source).unwrap();
             let mut seen = x.clone();
             map.apply(&mut seen);
             let square = seen.data().iter().map(|v| f64::from(v * v)).sum::<f64>() / 2000.0;

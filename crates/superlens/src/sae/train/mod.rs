@@ -10,6 +10,7 @@ mod aux_k;
 mod average;
 mod backward;
 mod batches;
+mod beside;
 mod finish;
 mod input;
 mod objective;
@@ -17,16 +18,19 @@ mod objectives;
 mod patience;
 mod recipe;
 mod resample;
+mod setting;
 mod source;
 mod state;
 mod stored;
 mod targets;
 
+pub use beside::Beside;
 pub use input::{InputMap, Normalise};
 pub use objective::{Objective, Terms};
-pub use objectives::{Knob, OBJECTIVES, ObjectiveEntry, Options, find};
+pub use objectives::{OBJECTIVES, ObjectiveEntry, Options, Sparsity, find};
 pub use patience::Patience;
 pub use recipe::Recipe;
+pub use setting::Setting;
 pub use source::{Batch, InMemory, Source, SourceError};
 pub use state::{State, StateError};
 pub use stored::Stored;
@@ -90,7 +94,7 @@ impl Trainer {
         recipe.check(objective.as_ref())?;
         objective.check_width(source.d_in())?;
         objective.at(0.0);
-        let input = InputMap::measure(recipe.normalise, source)?;
+        let input = InputMap::measure(recipe.normalise, objective.layers(), source)?;
         let first = source.batch(0)?;
         let targets = targets::measure(objective.as_ref(), recipe.normalise, &first, source)?;
         let first = seen(&input, targets.as_ref(), &first);
@@ -153,7 +157,7 @@ impl Trainer {
         if found != shapes || state.step > recipe.steps || state.average.is_some() != (recipe.average > 0.0) {
             return Err(FitError::OtherRun);
         }
-        let input = InputMap::measure(recipe.normalise, source)?;
+        let input = InputMap::measure(recipe.normalise, objective.layers(), source)?;
         let first = source.batch(state.step)?;
         let targets = targets::measure(objective.as_ref(), recipe.normalise, &first, source)?;
         Ok(Self::with_state(recipe, objective, (input, targets), state, rng))
@@ -248,7 +252,7 @@ impl Trainer {
         }
         backward.finish(&b_enc_alone);
         let fires = state.count_silence(&f);
-        objective.observe(&f, &mut state.threshold, step >= recipe.warmup);
+        objective.observe(&f, &state.params, &mut state.threshold, step >= recipe.warmup);
         let dead = state.dead(recipe.dead_after).len() as f64 / recipe.d_sae as f64;
         let l0 = fires.iter().map(|n| f64::from(*n)).sum::<f64>() / rows as f64;
         let dense = fires.iter().filter(|n| f64::from(**n) > 0.1 * rows as f64).count() as f64 / recipe.d_sae as f64;

@@ -2,6 +2,7 @@
 
 use super::super::arch::FitError;
 use super::super::{Activation, PlainPursuit};
+use super::setting::Setting;
 use super::targets::Target;
 use rayon::prelude::*;
 use superlens_tensor::Mat;
@@ -16,6 +17,9 @@ pub trait Objective: Send + Sync {
     /// The name on the command line and in files.
     fn id(&self) -> &'static str;
 
+    /// Which of the settings that not every objective has it goes by; it has no use for the others.
+    fn takes(&self) -> &'static [Setting];
+
     /// Called before each step with the share of the training that is done, 0 to 1, for what anneals. Default: nothing.
     fn at(&mut self, _progress: f64) {}
 
@@ -28,6 +32,11 @@ pub trait Objective: Send + Sync {
     /// What is rebuilt. Default: what is read.
     fn target(&self) -> Target {
         Target::Input
+    }
+
+    /// Layers that lie side by side in a row, in equal widths; each is scaled by itself. Default: one.
+    fn layers(&self) -> usize {
+        1
     }
 
     /// Refuses settings that make no sense for so many latents.
@@ -79,8 +88,13 @@ pub trait Objective: Send + Sync {
         false
     }
 
+    /// What pre-activations are multiplied by where those of all latents are held against one threshold, `[d_sae]`. Default: nothing.
+    fn weights(&self, _params: &Params) -> Option<Vec<f32>> {
+        None
+    }
+
     /// Follows what must be known at the end; `settled` after the warm-up. Default: nothing.
-    fn observe(&self, _latents: &SparseRows, _threshold: &mut f64, _settled: bool) {}
+    fn observe(&self, _latents: &SparseRows, _params: &Params, _threshold: &mut f64, _settled: bool) {}
 
     /// Mean active latents a row that the one threshold of inference must give, where it is to be checked at the end.
     fn calibrated(&self) -> Option<f64> {
@@ -132,4 +146,12 @@ impl Terms<'_> {
     pub fn rows(&self) -> f64 {
         self.z.rows() as f64
     }
+}
+
+/// Encoder rows and biases of which each latent's are multiplied by its own factor.
+pub(super) fn weighted(params: &Params, by: &[f32]) -> (Mat, Mat) {
+    let (mut w, mut b) = (params.get("w_enc").clone(), params.get("b_enc").clone());
+    by.iter().enumerate().for_each(|(j, f)| w.row_mut(j).iter_mut().for_each(|w| *w *= f));
+    b.data_mut().iter_mut().zip(by).for_each(|(b, f)| *b *= f);
+    (w, b)
 }

@@ -78,6 +78,9 @@ impl Recipe {
         if self.normalise == Normalise::Whiten && !objective.linear() {
             return Err(FitError::Whitened { arch: objective.id() });
         }
+        if self.normalise == Normalise::LayerNorm && objective.layers() > 1 {
+            return Err(FitError::OnlyScaled { arch: objective.id() });
+        }
         objective.check(self.d_sae)
     }
 

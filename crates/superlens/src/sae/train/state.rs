@@ -38,7 +38,7 @@ pub struct State {
 pub enum StateError {
     #[error("{}: {source}", file.display())]
     Io { file: PathBuf, source: std::io::Error },
-    #[error("{}: {problem}; the checkpoint before it may be whole", file.display())]
+    #[error("{}: {problem}", file.display())]
     Broken { file: PathBuf, problem: String },
 }
 

@@ -43,7 +43,7 @@ pub(super) fn measure(
         (Target::Input, Some(_)) => Err(FitError::Targets { arch }),
         (Target::Other { .. }, None) => Err(FitError::NoTargets { arch }),
         (Target::Other { .. }, Some(_)) => match normalise {
-            Normalise::None | Normalise::Scale => InputMap::measure(normalise, &mut AsInput(source)).map(Some),
+            Normalise::None | Normalise::Scale => InputMap::measure(normalise, 1, &mut AsInput(source)).map(Some),
             Normalise::LayerNorm | Normalise::Whiten => Err(FitError::OnlyScaled { arch }),
         },
     }

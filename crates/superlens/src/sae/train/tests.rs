@@ -1,11 +1,12 @@
 use super::*;
-use crate::sae::metrics::{evaluate, evaluate_against, mmcs};
+use crate::sae::metrics::{FvuOfParts, column_means, evaluate, evaluate_against, mmcs};
 use crate::sae::{Activation, Encoder, PlainPursuit, Sae};
 use superlens_tensor::kernels::gemm::matmul;
 use superlens_tensor::kernels::pointwise::dot;
 
 mod pytorch;
 mod reference;
+mod settings;
 
 use reference::Reference;
 
@@ -101,11 +102,23 @@ fn worst(got: &Params, want: &[Vec<f64>]) -> Vec<(String, f64)> {
 /// formula; with every third latent dead.
 #[test]
 fn gradients_agree_with_the_formulas() {
-    for entry in &OBJECTIVES {
+    let losses = Sparsity::ALL.iter().flat_map(|(_, sparsity)| [(*sparsity, false), (*sparsity, true)]);
+    let jumps = losses.map(|(sparsity, ste_to_input)| (find("jumprelu").unwrap(), sparsity, ste_to_input));
+    let others = OBJECTIVES.iter().filter(|entry| entry.id != "jumprelu");
+    for (entry, sparsity, ste_to_input) in others.map(|entry| (entry, Sparsity::Target, false)).chain(jumps) {
         let mut rng = Rng::new(1).fork("gradient");
         let (d, d_sae, rows) = (6, 12, 9);
         let x = Mat::from_fn(rows, d, |_, _| rng.normal() + 0.3);
-        let options = Options { k: 3, target_l0: 3.0, l1: 0.3, layers: 3, ..Options::default() };
+        let options = Options {
+            k: 3,
+            target_l0: 3.0,
+            l1: 0.3,
+            layers: 3,
+            sparsity,
+            bandwidth: Some(0.03),
+            ste_to_input,
+            ..Options::default()
+        };
         // A weight of 1 on the auxiliary term, so that an error in it is as visible as one in the main term.
         let recipe = Recipe { aux: 1.0, dead_after: 10, warmup: 2, ..Recipe::new(d_sae, 10, rows) };
         let y = other_activations(&x);
@@ -184,7 +197,7 @@ fn planted_features_are_recovered_by_the_largest_of_a_row() {
 
 #[test]
 fn planted_features_are_recovered_by_the_largest_of_a_batch() {
-    recovers(&[("batch_topk", 0.9), ("matryoshka", 0.8)]);
+    recovers(&[("batch_topk", 0.9), ("matryoshka", 0.8), ("batch_topk_crosscoder", 0.85)]);
 }
 
 #[test]
@@ -252,6 +265,37 @@ fn the_inference_form_is_what_was_trained() {
             assert!((told.l0 - metrics.l0).abs() < 0.02, "{}: {} and {}", entry.id, told.l0, metrics.l0);
         }
         (0..12).for_each(|j| assert!((dot(sae.w_dec.row(j), sae.w_dec.row(j)) - 1.0).abs() < 1e-5));
+    }
+}
+
+/// A layer that is fifty times as loud as the other counts no more than that, and the dictionary takes both as they are.
+#[test]
+fn each_layer_of_a_crosscoder_has_a_factor_of_its_own() {
+    let mut rng = Rng::new(7).fork("layers");
+    let s = Mat::from_fn(3000, 24, |_, _| if rng.chance(0.1) { 0.5 + rng.uniform() } else { 0.0 });
+    let layers = [unit_rows(24, 12, &mut rng), unit_rows(24, 12, &mut rng)];
+    let loud = |factor: f32| Mat::from_fn(24, 24, |j, c| [1.0, factor][c / 12] * layers[c / 12][(j, c % 12)]);
+    let fvu_of_layers = |id: &str, factor: f32| {
+        let x = matmul(&s, &loud(factor));
+        let options = Options { k: 3, l1: 0.5, layers: 2, ..Options::default() };
+        let recipe = Recipe { lr: 4e-3, dead_after: 1 << 13, ..Recipe::new(24, 500, 256) };
+        let mut run = start(id, &options, recipe, &x, &rng);
+        while !run.trainer.done() {
+            run.step().unwrap();
+        }
+        let sae = run.finish();
+        if let Some(wanted) = run.trainer.objective.calibrated() {
+            let l0 = evaluate(&sae, &x).l0;
+            assert!((l0 / wanted - 1.0).abs() < 0.06, "{id}: L0 {l0}");
+        }
+        let mut parts = FvuOfParts::new(&sae, column_means(&x), 2);
+        parts.add(&x);
+        parts.finish()
+    };
+    for id in ["crosscoder", "batch_topk_crosscoder"] {
+        let (even, uneven) = (fvu_of_layers(id, 1.0), fvu_of_layers(id, 50.0));
+        assert!(even.iter().all(|fvu| *fvu < 0.25), "{id}: {even:?}");
+        assert!(even.iter().zip(&uneven).all(|(a, b)| (a / b - 1.0).abs() < 0.05), "{id}: {even:?}, {uneven:?}");
     }
 }
 
@@ -330,6 +374,9 @@ fn impossible_settings_are_errors() {
     assert_eq!(targets("topk", Normalise::Scale), Some(FitError::Targets { arch: "topk" }));
     assert_eq!(targets("transcoder", Normalise::Whiten), Some(FitError::OnlyScaled { arch: "transcoder" }));
     assert_eq!(targets("transcoder", Normalise::None), None);
+    let by_row =
+        new("crosscoder", Options { layers: 3, ..usual().0 }, Recipe { normalise: Normalise::LayerNorm, ..usual().1 });
+    assert_eq!(by_row, Some(FitError::OnlyScaled { arch: "crosscoder" }));
     let odd = new("groupmax", Options { k: 3, ..usual().0 }, usual().1);
     let halves = new("crosscoder", Options { layers: 2, ..usual().0 }, usual().1);
     assert!(matches!(halves, Some(FitError::Divisor { name: "layers", of: 3, .. })));

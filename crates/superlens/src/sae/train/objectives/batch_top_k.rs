@@ -5,8 +5,9 @@
 //! and a last look at the activations checks that it gives about `k`.
 
 use super::super::objective::Objective;
+use super::super::setting::Setting;
 use super::annealed::Annealed;
-use super::{Knob, ObjectiveEntry, Options};
+use super::{ObjectiveEntry, Options};
 use crate::sae::Activation;
 use crate::sae::arch::{FitError, check_setting};
 use superlens_tensor::kernels::encode::Product;
@@ -16,14 +17,12 @@ use superlens_tensor::train::Params;
 pub(super) const ENTRY: ObjectiveEntry = ObjectiveEntry {
     id: "batch_topk",
     about: "keeps the k largest latents a row on average, wherever in the batch they are",
-    knob: Knob::K,
     build: |options| Box::new(BatchTopK { id: ENTRY.id, k: Annealed::new(options), prefixes: Prefixes::None }),
 };
 
 pub(super) const MATRYOSHKA: ObjectiveEntry = ObjectiveEntry {
     id: "matryoshka",
     about: "batch_topk in which each of several prefixes of the dictionary must rebuild the input",
-    knob: Knob::K,
     build: |options: &Options| {
         let prefixes =
             if options.widths.is_empty() { Prefixes::Halves } else { Prefixes::Given(options.widths.clone()) };
@@ -51,6 +50,14 @@ enum Prefixes {
 impl Objective for BatchTopK {
     fn id(&self) -> &'static str {
         self.id
+    }
+
+    fn takes(&self) -> &'static [Setting] {
+        use Setting::{Anneal, Aux, K, KStart, Widths};
+        match self.prefixes {
+            Prefixes::None => &[K, KStart, Anneal, Aux],
+            Prefixes::Halves | Prefixes::Given(_) => &[K, KStart, Anneal, Aux, Widths],
+        }
     }
 
     fn check(&self, d_sae: usize) -> Result<(), FitError> {
@@ -90,11 +97,9 @@ impl Objective for BatchTopK {
         true
     }
 
-    fn observe(&self, latents: &SparseRows, threshold: &mut f64, settled: bool) {
-        let least = latents.values().iter().copied().filter(|v| *v > 0.0).fold(f32::INFINITY, f32::min);
-        if settled && least.is_finite() {
-            let least = f64::from(least);
-            *threshold = if *threshold < 0.0 { least } else { MEMORY * *threshold + (1.0 - MEMORY) * least };
+    fn observe(&self, latents: &SparseRows, _params: &Params, threshold: &mut f64, settled: bool) {
+        if settled {
+            follow(threshold, latents.values().iter().copied());
         }
     }
 
@@ -105,5 +110,14 @@ impl Objective for BatchTopK {
     fn activation(&self, params: &Params, threshold: f64, scale: f32) -> Activation {
         let threshold = (threshold.max(0.0) / f64::from(scale)) as f32;
         Activation::JumpRelu { threshold: vec![threshold; params.get("b_enc").cols()] }
+    }
+}
+
+/// Moves the mean of the least values that were kept towards the least of these that is above zero.
+pub(super) fn follow(threshold: &mut f64, kept: impl Iterator<Item = f32>) {
+    let least = kept.filter(|v| *v > 0.0).fold(f32::INFINITY, f32::min);
+    if least.is_finite() {
+        let least = f64::from(least);
+        *threshold = if *threshold < 0.0 { least } else { MEMORY * *threshold + (1.0 - MEMORY) * least };
     }
 }

@@ -11,7 +11,8 @@
 
 use super::super::backward::{products, rebuild, squares};
 use super::super::objective::{Objective, Terms};
-use super::{Knob, ObjectiveEntry};
+use super::super::setting::Setting;
+use super::ObjectiveEntry;
 use crate::sae::Activation;
 use crate::sae::arch::{FitError, check_real};
 use superlens_tensor::kernels::encode::Product;
@@ -21,7 +22,6 @@ use superlens_tensor::train::Params;
 pub(super) const ENTRY: ObjectiveEntry = ObjectiveEntry {
     id: "gated",
     about: "one path decides which latents are active, another how much; only the first is penalised",
-    knob: Knob::L1,
     build: |options| Box::new(Gated { l1: options.l1 }),
 };
 
@@ -32,6 +32,10 @@ struct Gated {
 impl Objective for Gated {
     fn id(&self) -> &'static str {
         ENTRY.id
+    }
+
+    fn takes(&self) -> &'static [Setting] {
+        &[Setting::L1, Setting::SparsityWarmup]
     }
 
     fn check(&self, _d_sae: usize) -> Result<(), FitError> {

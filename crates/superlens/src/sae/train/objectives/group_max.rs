@@ -2,7 +2,8 @@
 //! as in EleutherAI's sparsify. No ranking is needed, and no more than one latent of a run is ever active.
 
 use super::super::objective::Objective;
-use super::{Knob, ObjectiveEntry, Options};
+use super::super::setting::Setting;
+use super::{ObjectiveEntry, Options};
 use crate::sae::Activation;
 use crate::sae::arch::{FitError, check_setting};
 use superlens_tensor::kernels::encode::Product;
@@ -12,7 +13,6 @@ use superlens_tensor::train::Params;
 pub(super) const ENTRY: ObjectiveEntry = ObjectiveEntry {
     id: "groupmax",
     about: "keeps the largest latent of each of k runs of d_sae / k",
-    knob: Knob::K,
     build: |options: &Options| Box::new(GroupMax { groups: options.k }),
 };
 
@@ -23,6 +23,10 @@ struct GroupMax {
 impl Objective for GroupMax {
     fn id(&self) -> &'static str {
         ENTRY.id
+    }
+
+    fn takes(&self) -> &'static [Setting] {
+        &[Setting::K, Setting::Aux]
     }
 
     fn check(&self, d_sae: usize) -> Result<(), FitError> {

@@ -15,7 +15,8 @@
 //! ```
 
 use super::super::objective::{Objective, Terms};
-use super::{Knob, ObjectiveEntry, Options};
+use super::super::setting::Setting;
+use super::{ObjectiveEntry, Options};
 use crate::sae::arch::{FitError, check_setting};
 use crate::sae::{Activation, PlainPursuit, pursuit};
 use rayon::prelude::*;
@@ -28,7 +29,6 @@ use superlens_tensor::train::Params;
 pub(super) const ENTRY: ObjectiveEntry = ObjectiveEntry {
     id: "matching_pursuit",
     about: "k times the latent that fits best what the others left; the decoder is the encoder",
-    knob: Knob::K,
     build: |options: &Options| Box::new(MatchingPursuit { k: options.k }),
 };
 
@@ -48,6 +48,10 @@ impl MatchingPursuit {
 impl Objective for MatchingPursuit {
     fn id(&self) -> &'static str {
         ENTRY.id
+    }
+
+    fn takes(&self) -> &'static [Setting] {
+        &[Setting::K]
     }
 
     fn linear(&self) -> bool {

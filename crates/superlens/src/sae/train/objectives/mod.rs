@@ -11,6 +11,7 @@ mod relu;
 mod top_k;
 
 use super::objective::Objective;
+pub use jump_relu::Sparsity;
 
 /// What the command line says of an objective. Each uses what concerns it.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +25,11 @@ pub struct Options {
     pub l1: f64,
     /// Mean active latents a row that JumpReLU aims at.
     pub target_l0: f64,
+    /// What JumpReLU is penalised for; the width ε of its straight-through rule, `None` for the usual one; and whether that reaches the
+    /// pre-activations too.
+    pub sparsity: Sparsity,
+    pub bandwidth: Option<f64>,
+    pub ste_to_input: bool,
     /// Prefix widths of Matryoshka; empty for halves of halves.
     pub widths: Vec<usize>,
     /// Layers that lie side by side in a row, for a crosscoder.
@@ -40,6 +46,9 @@ impl Default for Options {
             anneal: 0.25,
             l1: 0.1,
             target_l0: 32.0,
+            sparsity: Sparsity::default(),
+            bandwidth: None,
+            ste_to_input: false,
             widths: Vec::new(),
             layers: 1,
             p_end: 0.2,
@@ -47,24 +56,15 @@ impl Default for Options {
     }
 }
 
-/// Which of the [`Options`] sets how sparse latents are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Knob {
-    K,
-    L1,
-    TargetL0,
-}
-
 /// One objective: its name, what it does, and how to make it.
 pub struct ObjectiveEntry {
     pub id: &'static str,
     pub about: &'static str,
-    pub knob: Knob,
     pub build: fn(&Options) -> Box<dyn Objective>,
 }
 
 /// Every objective.
-pub const OBJECTIVES: [ObjectiveEntry; 13] = [
+pub const OBJECTIVES: [ObjectiveEntry; 16] = [
     top_k::ENTRY,
     top_k::BY_SIZE,
     batch_top_k::ENTRY,
@@ -78,6 +78,9 @@ pub const OBJECTIVES: [ObjectiveEntry; 13] = [
     crosscoder::ENTRY,
     top_k::TRANSCODER,
     top_k::SKIP_TRANSCODER,
+    relu::TRANSCODER,
+    relu::SKIP_TRANSCODER,
+    crosscoder::BATCH_TOP_K,
 ];
 
 /// The objective called `id`, if there is one.

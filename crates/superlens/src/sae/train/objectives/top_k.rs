@@ -2,9 +2,10 @@
 //! 2406.04093), the same by size, with signs, and the same for other activations than those that are read.
 
 use super::super::objective::{Objective, Terms};
+use super::super::setting::Setting;
 use super::super::targets::Target;
+use super::ObjectiveEntry;
 use super::annealed::Annealed;
-use super::{Knob, ObjectiveEntry};
 use crate::sae::Activation;
 use crate::sae::arch::FitError;
 use superlens_tensor::kernels::encode::Product;
@@ -14,14 +15,12 @@ use superlens_tensor::train::Params;
 pub(super) const ENTRY: ObjectiveEntry = ObjectiveEntry {
     id: "topk",
     about: "keeps the k largest latents of a row",
-    knob: Knob::K,
     build: |options| Box::new(TopK { id: ENTRY.id, k: Annealed::new(options), target: Target::Input }),
 };
 
 pub(super) const TRANSCODER: ObjectiveEntry = ObjectiveEntry {
     id: "transcoder",
     about: "topk latents of the activations that rebuild other ones, the targets",
-    knob: Knob::K,
     build: |options| {
         Box::new(TopK { id: TRANSCODER.id, k: Annealed::new(options), target: Target::Other { skip: false } })
     },
@@ -30,7 +29,6 @@ pub(super) const TRANSCODER: ObjectiveEntry = ObjectiveEntry {
 pub(super) const SKIP_TRANSCODER: ObjectiveEntry = ObjectiveEntry {
     id: "skip_transcoder",
     about: "transcoder with a linear path past the latents",
-    knob: Knob::K,
     build: |options| {
         Box::new(TopK { id: SKIP_TRANSCODER.id, k: Annealed::new(options), target: Target::Other { skip: true } })
     },
@@ -39,7 +37,6 @@ pub(super) const SKIP_TRANSCODER: ObjectiveEntry = ObjectiveEntry {
 pub(super) const BY_SIZE: ObjectiveEntry = ObjectiveEntry {
     id: "abs_topk",
     about: "keeps the k latents of a row that are largest by size, with their signs",
-    knob: Knob::K,
     build: |options| Box::new(AbsTopK { k: Annealed::new(options) }),
 };
 
@@ -52,6 +49,10 @@ struct TopK {
 impl Objective for TopK {
     fn id(&self) -> &'static str {
         self.id
+    }
+
+    fn takes(&self) -> &'static [Setting] {
+        &[Setting::K, Setting::KStart, Setting::Anneal, Setting::Aux]
     }
 
     fn target(&self) -> Target {
@@ -86,6 +87,10 @@ struct AbsTopK {
 impl Objective for AbsTopK {
     fn id(&self) -> &'static str {
         BY_SIZE.id
+    }
+
+    fn takes(&self) -> &'static [Setting] {
+        &[Setting::K, Setting::KStart, Setting::Anneal, Setting::Aux]
     }
 
     fn check(&self, d_sae: usize) -> Result<(), FitError> {

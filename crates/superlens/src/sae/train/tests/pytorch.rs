@@ -69,6 +69,9 @@ impl Case {
             widths,
             layers: o["layers"].as_u64().unwrap() as usize,
             p_end: real("p_end"),
+            sparsity: Sparsity::ALL.iter().find(|s| o["sparsity"] == s.0).map_or(Sparsity::Target, |s| s.1),
+            bandwidth: o["bandwidth"].as_f64(),
+            ste_to_input: o["ste_to_input"].as_bool().unwrap_or(false),
             ..Options::default()
         }
     }

@@ -145,7 +145,9 @@ impl Reference {
             }
             let penalty = self.options.l1 * self.rise / (rows * self.variance);
             match self.id.as_str() {
-                "relu" => loss += penalty * latents.iter().map(|l| l.1).sum::<f64>(),
+                "relu" | "relu_transcoder" | "relu_skip_transcoder" => {
+                    loss += penalty * latents.iter().map(|l| l.1).sum::<f64>()
+                }
                 "p_anneal" => {
                     let exponent = 1.0 + (self.options.p_end - 1.0) * self.progress;
                     loss += penalty * latents.iter().map(|l| l.1.powf(exponent)).sum::<f64>();
@@ -156,6 +158,13 @@ impl Reference {
                         row.chunks(self.d() / self.options.layers).map(|w| square(w.to_vec()).sqrt()).sum()
                     };
                     loss += penalty * latents.iter().map(|l| l.1 * lengths(l.0)).sum::<f64>();
+                }
+                "jumprelu" => {
+                    loss += match self.options.sparsity {
+                        Sparsity::Target => 0.0,
+                        Sparsity::Step => penalty * latents.len() as f64,
+                        Sparsity::Tanh => penalty * latents.iter().map(|l| (4.0 * l.1).tanh()).sum::<f64>(),
+                    }
                 }
                 "gated" => {
                     let gates: Vec<(usize, f64)> = self.kept[i].iter().map(|&j| (j, self.z(p, i, j))).collect();
@@ -172,7 +181,7 @@ impl Reference {
                 loss += self.aux_weight * square((0..self.d_out()).map(|c| self.error[i][c] - recon[c]).collect());
             }
         }
-        if self.id == "jumprelu" {
+        if self.id == "jumprelu" && self.options.sparsity == Sparsity::Target {
             loss += self.rise * self.off().powi(2);
         }
         loss
@@ -197,28 +206,46 @@ impl Reference {
         (0..p.len()).map(|block| (0..p[block].len()).map(|i| by(block, i)).collect()).collect()
     }
 
-    /// Thresholds have no gradient but by their rule.
+    /// Thresholds have no gradient but by their rule, which may reach the pre-activations, and by them everything before them.
     pub fn straight_through(&self, p: &[Vec<f64>], grad: &mut [Vec<f64>]) {
         if self.id != "jumprelu" {
             return;
         }
-        const BANDWIDTH: f64 = 0.03;
+        let bandwidth = self.options.bandwidth.unwrap();
         let (rows, d) = (self.x.rows() as f64, self.d());
-        let (w_dec, b_dec, threshold) = (self.block(p, "w_dec"), self.block(p, "b_dec"), self.block(p, "threshold"));
-        let at = self.names.iter().position(|n| n == "threshold").unwrap();
+        let [w_enc, w_dec, b_dec, threshold] = ["w_enc", "w_dec", "b_dec", "threshold"].map(|name| self.block(p, name));
+        let [to_w_enc, to_b_enc, to_b_dec, to_threshold] =
+            ["w_enc", "b_enc", "b_dec", "threshold"].map(|name| self.names.iter().position(|n| n == name).unwrap());
+        let penalty = self.options.l1 * self.rise / (rows * self.variance);
+        let by_activity = match self.options.sparsity {
+            Sparsity::Target => self.rise * 2.0 * self.off() / (self.options.target_l0 * rows),
+            Sparsity::Step => penalty,
+            Sparsity::Tanh => 0.0,
+        };
         for i in 0..self.x.rows() {
-            let latents = self.latents(p, i);
-            let recon = self.rebuild(w_dec, &latents);
+            let recon = self.rebuild(w_dec, &self.latents(p, i));
             for j in 0..threshold.len() {
-                if (self.z(p, i, j) - threshold[j]).abs() >= 0.5 * BANDWIDTH {
+                let z = self.z(p, i, j);
+                if (z - threshold[j]).abs() >= 0.5 * bandwidth {
                     continue;
                 }
-                let slope: f64 = (0..d)
-                    .map(|c| -2.0 * (f64::from(self.x[(i, c)]) - b_dec[c] - recon[c]) * w_dec[j * d + c])
-                    .sum::<f64>()
+                let left = |c: usize| f64::from(self.x[(i, c)]) - b_dec[c];
+                let slope: f64 = (0..d).map(|c| -2.0 * (left(c) - recon[c]) * w_dec[j * d + c]).sum::<f64>()
                     / (rows * self.variance);
-                let by_activity = self.rise * 2.0 * self.off() / (self.options.target_l0 * rows);
-                grad[at][j] -= (slope * threshold[j] + by_activity) / BANDWIDTH;
+                let latent = if z > threshold[j] { z } else { 0.0 };
+                let by_tanh = match self.options.sparsity {
+                    Sparsity::Tanh => penalty * 4.0 / (4.0 * latent).cosh().powi(2),
+                    _ => 0.0,
+                };
+                let jump = ((slope + by_tanh) * threshold[j] + by_activity) / bandwidth;
+                grad[to_threshold][j] -= jump;
+                if self.options.ste_to_input {
+                    grad[to_b_enc][j] += jump;
+                    for c in 0..d {
+                        grad[to_w_enc][j * d + c] += jump * left(c);
+                        grad[to_b_dec][c] -= jump * w_enc[j * d + c];
+                    }
+                }
             }
         }
     }
