@@ -65,7 +65,7 @@ fn every_family_computes_what_the_reference_does() {
             assert_eq!(got.data().len(), want.len(), "{name}: {key}");
             let scale = want.iter().fold(1.0f32, |m, x| m.max(x.abs()));
             let worst = got.data().iter().zip(want).map(|(g, w)| (g - w).abs()).fold(0.0, f32::max);
-            if !(worst < 1e-4 * scale) {
+            if worst.is_nan() || worst >= 1e-4 * scale {
                 wrong.push(format!("{name}: {key} is {worst:.1e} off, of {scale:.1}"));
             }
             checked += 1;

@@ -78,7 +78,7 @@ pub fn activate(f: Activation, x: &mut [f32]) {
             Activation::Relu => each(x, |x| x.max(0.0)),
             Activation::Gelu => each(x, |x| 0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))),
             // tanh(u) = 2 σ(2u) − 1
-            Activation::GeluTanh => each(x, |x| x * logistic(1.595_769_1 * (x + 0.044_715 * x * x * x))),
+            Activation::GeluTanh => each(x, |x| x * logistic(1.595_769 * (x + 0.044_715 * x * x * x))),
             Activation::Silu => each(x, |x| x * logistic(x)),
         },
     );

@@ -31,8 +31,10 @@ pub struct Family {
     pub model_types: &'static [&'static str],
     /// Which models those are.
     pub about: &'static str,
-    load: fn(&Settings, Checkpoint) -> Result<(Config, Weights), ModelError>,
+    load: LoadFn,
 }
+
+type LoadFn = fn(&Settings, Checkpoint) -> Result<(Config, Weights), ModelError>;
 
 /// Every family. Help and documents follow from this list.
 pub const FAMILIES: &[Family] = &[
@@ -108,7 +110,7 @@ fn head_width(c: &Settings, d_model: usize, heads: usize) -> Result<usize, Model
     if c.has("head_dim") {
         return c.size(&["head_dim"]);
     }
-    if d_model % heads != 0 {
+    if !d_model.is_multiple_of(heads) {
         let what = format!("{heads} heads don't share {d_model} numbers evenly");
         return Err(c.wrong("num_attention_heads", what));
     }
@@ -118,7 +120,7 @@ fn head_width(c: &Settings, d_model: usize, heads: usize) -> Result<usize, Model
 /// Heads of keys and values, of which each serves the same number of queries' heads.
 fn key_heads(c: &Settings, heads: usize) -> Result<usize, ModelError> {
     let kv = c.size_or(&["num_key_value_heads"], heads)?;
-    if heads % kv != 0 {
+    if !heads.is_multiple_of(kv) {
         return Err(
             c.wrong("num_key_value_heads", format!("{kv} heads of keys don't share {heads} heads of queries evenly"))
         );

@@ -31,7 +31,7 @@ pub(super) fn rope(c: &Settings, d_head: usize, place: &Place) -> Result<Rope, M
         ));
     }
     let dims = (d_head as f64 * share) as usize;
-    if dims == 0 || dims % 2 != 0 {
+    if dims == 0 || !dims.is_multiple_of(2) {
         return Err(c.wrong("rope_parameters", format!("{dims} of {d_head} numbers can't be rotated in pairs")));
     }
     // In single precision, as the reference has them.
