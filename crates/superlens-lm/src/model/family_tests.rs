@@ -78,3 +78,76 @@ fn every_family_computes_what_the_reference_does() {
         super::FAMILIES.iter().flat_map(|f| f.model_types).map(|t| (*t).to_owned()).collect();
     assert_eq!(seen, known, "families with a fixture");
 }
+
+/// stories260K, a trained Llama, against activations that a program of ours had no part in.
+#[test]
+fn stories260k_computes_what_was_published() {
+    use std::io::Write;
+    let Some(data) = std::env::var_os("SUPERLENS_TEST_DATA").map(|d| PathBuf::from(d).join("stories260K")) else {
+        // Straight to stderr: the harness keeps what passing tests print to itself.
+        let _ = writeln!(std::io::stderr(), "skipped: SUPERLENS_TEST_DATA names no folder of test data");
+        return;
+    };
+    let model = load(&data.join("hf")).unwrap_or_else(|e| panic!("{e}"));
+    let reference = tensors(&data.join("reference.safetensors"));
+    let names = [
+        ("resid_pre", "hook_resid_pre"),
+        ("attn_pattern", "attn.hook_pattern"),
+        ("attn_z", "attn.hook_z"),
+        ("attn_out", "hook_attn_out"),
+        ("resid_mid", "hook_resid_mid"),
+        ("mlp_in", "ln2.hook_normalized"),
+        ("mlp_gate_pre", "mlp.hook_pre"),
+        ("mlp_up", "mlp.hook_pre_linear"),
+        ("mlp_hidden", "mlp.hook_post"),
+        ("mlp_out", "hook_mlp_out"),
+        ("resid_post", "hook_resid_post"),
+    ];
+    for text in ["greedy64", "text64"] {
+        let ids: Vec<u32> = reference[&format!("{text}.input_ids")].1.iter().map(|&x| x as u32).collect();
+        let found = run(&model, &Batch::one(&ids));
+        let held = |theirs: &str, ours: &str| {
+            let (got, want) = (found[ours].data(), &reference[&format!("{text}.{theirs}")].1);
+            assert_eq!(got.len(), want.len(), "{text}: {ours}");
+            let worst = got.iter().zip(want).map(|(g, w)| (g - w).abs()).fold(0.0, f32::max);
+            assert!(worst < 1e-4, "{text}: {ours} is {worst:.1e} off");
+        };
+        held("logits", "logits");
+        held("final_norm", "ln_final.hook_normalized");
+        for layer in 0..5 {
+            names.iter().for_each(|(theirs, ours)| {
+                held(&format!("layers.{layer}.{theirs}"), &format!("blocks.{layer}.{ours}"))
+            });
+        }
+    }
+}
+
+/// Sequences side by side, and token after token with a memory, give what each gives alone.
+#[test]
+fn batches_and_memory_change_nothing() {
+    for name in ["llama-gqa-published", "gpt_neo", "bloom", "gemma3-published", "neox-parallel-published"] {
+        let model = load(&fixtures().join(name)).unwrap_or_else(|e| panic!("{e}"));
+        let texts: [&[u32]; 3] = [&[5, 6, 7, 8, 9, 10, 11], &[20], &[33, 3, 40, 41]];
+        let logits = Sites::and_logits([], &model.config);
+        let of = |batch: &Batch, memory: Option<&mut super::Memory>| {
+            model.forward(batch, &logits, memory, &mut |_, _| {}).expect("a model with an output")
+        };
+        let mut all = Batch::new();
+        texts.iter().for_each(|t| all.push(t));
+        let together = of(&all, None);
+        let mut row = 0;
+        for text in texts {
+            let alone = of(&Batch::one(text), None);
+            let mut memory = super::Memory::new(&model.config, 1, text.len());
+            for (i, id) in text.iter().enumerate() {
+                let mut step = Batch::new();
+                step.push_after(i, &[*id]);
+                let next = of(&step, Some(&mut memory));
+                for ((a, b), c) in alone.row(i).iter().zip(together.row(row)).zip(next.row(0)) {
+                    assert!((a - b).abs() < 1e-4 && (a - c).abs() < 1e-4, "{name}: token {i}: {a} {b} {c}");
+                }
+                row += 1;
+            }
+        }
+    }
+}
