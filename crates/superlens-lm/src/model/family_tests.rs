@@ -89,6 +89,7 @@ fn stories260k_computes_what_was_published() {
         return;
     };
     let model = load(&data.join("hf")).unwrap_or_else(|e| panic!("{e}"));
+    let same = super::load_llama2c(&data.join("stories260K.bin")).unwrap_or_else(|e| panic!("{e}"));
     let reference = tensors(&data.join("reference.safetensors"));
     let names = [
         ("resid_pre", "hook_resid_pre"),
@@ -106,6 +107,7 @@ fn stories260k_computes_what_was_published() {
     for text in ["greedy64", "text64"] {
         let ids: Vec<u32> = reference[&format!("{text}.input_ids")].1.iter().map(|&x| x as u32).collect();
         let found = run(&model, &Batch::one(&ids));
+        assert_eq!(run(&same, &Batch::one(&ids)), found, "the file of llama2.c and the folder");
         let held = |theirs: &str, ours: &str| {
             let (got, want) = (found[ours].data(), &reference[&format!("{text}.{theirs}")].1);
             assert_eq!(got.len(), want.len(), "{text}: {ours}");
@@ -149,5 +151,24 @@ fn batches_and_memory_change_nothing() {
                 row += 1;
             }
         }
+    }
+}
+
+/// A file of llama2.c that is cut, or whose header is nonsense, is refused.
+#[test]
+fn damaged_llama2c_files_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.bin");
+    let header = |sizes: [i32; 7]| sizes.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>();
+    for bytes in [
+        vec![],
+        vec![1; 20],
+        header([8, 8, 1, 2, 1, 9, 4]),
+        header([-8, 8, 1, 2, 1, 9, 4]),
+        header([i32::MIN; 7]),
+        header([1 << 20; 7]),
+    ] {
+        std::fs::write(&path, bytes).unwrap();
+        assert!(super::load_llama2c(&path).is_err());
     }
 }

@@ -7,6 +7,7 @@ mod config;
 mod error;
 mod families;
 mod hook;
+mod llama2c;
 mod norm;
 mod rope;
 mod settings;
@@ -24,6 +25,7 @@ pub use config::{Config, LayerKind, NormKind, Positions, Rope, Wiring};
 pub use error::ModelError;
 pub use families::{FAMILIES, Family, load};
 pub use hook::{Point, Site, Sites};
+pub use llama2c::load_llama2c;
 pub use transformer::{Hooks, Transformer};
 pub use weights::{AttentionWeights, BlockWeights, Head, Linear, MlpWeights, NormWeights, Weights};
 
