@@ -153,11 +153,6 @@ impl Site {
         })
     }
 
-    /// A neuron basis: whether a non-linearity acts on each number by itself before or here, so that single numbers may mean something.
-    pub fn is_privileged(self) -> bool {
-        matches!(self, Site::Block(_, Point::Pre | Point::PreLinear | Point::Post))
-    }
-
     /// How many steps of the forward pass it takes to get here.
     pub(super) fn step(self, config: &Config) -> usize {
         let post = config.wiring == Wiring::Post;
@@ -211,9 +206,5 @@ impl Sites {
     /// Whether nothing is wanted after this step.
     pub(super) fn end_at(&self, step: usize) -> bool {
         self.last <= step
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = Site> + '_ {
-        self.wanted.iter().copied()
     }
 }
