@@ -1,6 +1,7 @@
 //! What can be typed. The help texts are part of the product: each command shows an example that works.
 
 mod geometry;
+mod model;
 mod recover;
 mod sae;
 mod store;
@@ -13,6 +14,7 @@ use superlens::diagnose::Basis;
 use superlens::toy::lab::TOYS;
 
 pub use geometry::{Coherence, Geometry, GeometryCommand, Pack, Readout, Room, Table};
+pub use model::{Generate, Harvest, ModelAbout, ModelFiles, Reading, RunModel, SplitArg};
 pub use recover::{Recover, RecoverPhase, RecoverRows, RecoverWhat};
 pub use sae::{Convert, Eval, Synth, Train};
 pub use store::{Store, StoreCommand};
@@ -74,6 +76,10 @@ pub enum Command {
     Geometry(Geometry),
     Convert(Convert),
     Store(Store),
+    Model(ModelAbout),
+    Harvest(Box<Harvest>),
+    RunModel(Box<RunModel>),
+    Generate(Box<Generate>),
 }
 
 /// Train small models whose truth is known, and diagnose each as if it were not

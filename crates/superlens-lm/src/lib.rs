@@ -1,6 +1,8 @@
 //! Between text and matrices: documents and their tokens, and what a model computes at its hooks, kept on disk.
 
 pub mod corpus;
+pub mod generate;
+pub mod harvest;
 pub mod model;
 pub mod store;
 mod text_error;

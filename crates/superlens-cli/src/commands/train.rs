@@ -12,8 +12,9 @@ use superlens::sae::{Sae, Size, find, metrics};
 use superlens_tensor::{Mat, Rng};
 
 use super::activations::sample;
+use super::memory::anonymous_mb;
 use super::side_by_side::SideBySide;
-use super::train_descent::{Descent, UNTIMED, anonymous_mb};
+use super::train_descent::{Descent, UNTIMED};
 use super::train_folder::Folder;
 use super::train_plan::Plan;
 use super::train_rows::{Rows, spread};

@@ -6,6 +6,7 @@ use superlens::sae::train::{self, Batch, Source, Step, Trainer};
 use superlens::sae::{FitError, Sae, metrics};
 use superlens_tensor::Rng;
 
+use super::memory::Peak;
 use super::train::{MEASURED, Report};
 use super::train_folder::Folder;
 use super::train_plan::Plan;
@@ -28,7 +29,7 @@ pub struct Descent<'a> {
     first: u64,
     seconds: f64,
     timed: u64,
-    peak: Option<f64>,
+    peak: Peak,
     last: Option<Step>,
 }
 
@@ -53,7 +54,7 @@ impl<'a> Descent<'a> {
         if first == 0 {
             folder.checkpoint(trainer.state())?;
         }
-        let (at_once, peak) = (source.batch_rows() as u64, anonymous_mb());
+        let (at_once, peak) = (source.batch_rows() as u64, Peak::new());
         Ok(Descent { plan, name, trainer, at_once, first, seconds: 0.0, timed: 0, peak, last: None })
     }
 
@@ -86,7 +87,7 @@ impl<'a> Descent<'a> {
                 "step": told.step, "loss": told.loss, "fvu": told.fvu, "l0": told.l0, "dead_fraction": told.dead,
                 "dense_fraction": told.dense,
             }));
-            self.peak = self.peak.zip(anonymous_mb()).map(|(a, b)| a.max(b));
+            self.peak.look();
         }
         let rate = if self.seconds > 0.0 { format!(", {:.0} rows a second", self.rate()) } else { String::new() };
         let (dead, dense) = (100.0 * told.dead, 100.0 * told.dense);
@@ -119,7 +120,7 @@ impl<'a> Descent<'a> {
             tokens: steps * self.at_once,
             seconds: self.seconds,
             tokens_per_s: self.rate(),
-            peak_anon_mb: self.peak.zip(anonymous_mb()).map(|(a, b)| a.max(b)),
+            peak_anon_mb: self.peak.mb(),
             fvu: measured.fvu,
             l0: measured.l0,
             dead_fraction: self.last.map_or(dead, |told| told.dead),
@@ -133,12 +134,4 @@ fn failed(name: &str, error: FitError) -> Failure {
         FitError::NotFinite { .. } => Failure::Input(format!("{name}: {error}")),
         other => Failure::input(other),
     }
-}
-
-/// Memory of this process that no file backs, in MiB; `None` where the system does not say.
-pub fn anonymous_mb() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
-    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib / 1024.0)
 }

@@ -8,7 +8,7 @@
 mod parquet;
 mod records;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod windows;
 
 use std::fs::File;
@@ -195,7 +195,7 @@ impl Iterator for Documents {
     }
 }
 
-fn format_of(path: &Path, options: &Options) -> Format {
+pub(crate) fn format_of(path: &Path, options: &Options) -> Format {
     let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     options.format.unwrap_or(match extension.as_str() {
         "jsonl" | "ndjson" => Format::Jsonl,

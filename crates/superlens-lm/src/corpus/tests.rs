@@ -212,7 +212,7 @@ fn any_bytes_are_read_or_refused_in_one_line() {
 }
 
 /// A tokenizer whose tokens are a space and single bytes: `"ab"` is `[35, 100, 101]`.
-fn bytes_tokenizer(dir: &Path) -> Tokenizer {
+pub(crate) fn bytes_tokenizer(dir: &Path) -> Tokenizer {
     let mut bytes = 1i32.to_le_bytes().to_vec();
     for _ in 0..259 {
         bytes.extend(0f32.to_le_bytes());

@@ -119,6 +119,21 @@ impl Site {
         has(Site::Block(layer, *point))
     }
 
+    /// The sites that a name means, in the order of [`all`](Self::all): one, or several where it holds a `*` (`blocks.*.hook_resid_post`).
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse); a name with a `*` that fits nothing.
+    pub fn matching(name: &str, config: &Config) -> Result<Vec<Site>, String> {
+        if !name.contains('*') {
+            return Site::parse(name, config).map(|site| vec![site]);
+        }
+        let found: Vec<Site> = Site::all(config).into_iter().filter(|site| fits(&site.to_string(), name)).collect();
+        if found.is_empty() {
+            return Err(format!("no hook is called like `{name}`; `superlens model` lists them"));
+        }
+        Ok(found)
+    }
+
     /// All sites of a model of this shape, in the order of their names in a block.
     pub fn all(config: &Config) -> Vec<Site> {
         let blocks = (0..config.layers.len()).flat_map(|l| POINTS.iter().map(move |(p, _)| Site::Block(l, *p)));
@@ -174,6 +189,18 @@ impl Site {
             Site::FinalNorm | Site::Logits => usize::MAX,
         }
     }
+}
+
+/// Whether a name is what a pattern says, where `*` stands for any characters.
+fn fits(name: &str, pattern: &str) -> bool {
+    let Some((head, rest)) = pattern.split_once('*') else { return name == pattern };
+    let Some(mut name) = name.strip_prefix(head) else { return false };
+    let Some((middle, tail)) = rest.rsplit_once('*') else { return name.ends_with(rest) };
+    for part in middle.split('*') {
+        let Some((_, after)) = name.split_once(part) else { return false };
+        name = after;
+    }
+    name.ends_with(tail)
 }
 
 /// Steps of a block: its input, attention to `z`, its output, MLP to the neurons, its output.

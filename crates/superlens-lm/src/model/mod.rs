@@ -1,5 +1,6 @@
 //! Transformers: one canonical model, one small file for each family that says how its files map to it.
 
+pub mod alignment;
 mod attention;
 mod batch;
 mod checkpoint;
@@ -17,6 +18,8 @@ mod weights;
 #[cfg(test)]
 mod family_tests;
 
+use std::path::Path;
+
 use rayon::prelude::*;
 use superlens_tensor::Mat;
 
@@ -28,6 +31,17 @@ pub use hook::{Point, Site, Sites};
 pub use llama2c::load_llama2c;
 pub use transformer::{Hooks, Transformer};
 pub use weights::{AttentionWeights, BlockWeights, Head, Linear, MlpWeights, NormWeights, Weights};
+
+/// Loads a model: a Hugging Face folder ([`load`]) or a `.bin` file of llama2.c ([`load_llama2c`]).
+///
+/// # Errors
+/// As those two.
+pub fn open(path: &Path) -> Result<Transformer, ModelError> {
+    match path.extension() {
+        Some(e) if e == "bin" && !path.is_dir() => load_llama2c(path),
+        _ => load(path),
+    }
+}
 
 /// Numbers that are not worth a second thread.
 const PIECE: usize = 1 << 17;

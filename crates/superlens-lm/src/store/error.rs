@@ -19,7 +19,7 @@ impl StoreError {
     }
 
     /// An error of writing to `path`.
-    pub(super) fn writing(path: &Path) -> impl Fn(io::Error) -> StoreError {
+    pub(crate) fn writing(path: &Path) -> impl Fn(io::Error) -> StoreError {
         move |e| Self::new(path, Problem::Write(e))
     }
 

@@ -25,6 +25,6 @@ pub(super) fn of_file(path: &Path) -> io::Result<String> {
     }
 }
 
-fn spelled(digest: &[u8]) -> String {
+pub(crate) fn spelled(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

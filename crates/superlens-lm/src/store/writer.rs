@@ -88,6 +88,11 @@ impl Writer {
         self.manifest.rows + self.open_rows
     }
 
+    /// Rows of complete shards: what is kept whatever ends the writing.
+    pub fn closed_rows(&self) -> u64 {
+        self.manifest.rows
+    }
+
     /// Appends the same rows of every hook, in the order of the plan: one matrix `[rows, width]` each, and a token a row if the plan has them.
     /// Panics where the shapes differ from the plan's.
     ///

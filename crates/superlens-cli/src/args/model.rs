@@ -1,0 +1,178 @@
+//! What can be typed after `superlens harvest`, `run-model`, `generate` and `model`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::store::DTypeArg;
+
+/// Which model, and its tokenizer.
+#[derive(Args, Debug)]
+pub struct ModelFiles {
+    /// The model: a folder with config.json and model.safetensors (or its shards), or a .bin file of llama2.c
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// The tokenizer, where it isn't beside the model: tokenizer.json, a folder, or a tok*.bin of llama2.c
+    #[arg(long, value_name = "FILE")]
+    pub tokenizer: Option<PathBuf>,
+}
+
+/// Store the activations of a model over texts
+///
+/// Reads texts document by document, cuts their tokens to windows, runs the model no further than the last hook asked for, and writes a
+/// store that "superlens train" and "superlens diagnose" take. A harvest that was ended goes on if the same is typed again.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  superlens harvest --model gpt2 --text corpus.txt --hook blocks.3.mlp.hook_post --out mlp3
+  superlens harvest --model pythia-70m --text a.jsonl b.jsonl --hook 'blocks.*.hook_resid_post' --max-tokens 2000000 --pack --out resid
+  zcat corpus.txt.gz | superlens harvest --model gpt2 --text - --context 256 --hook blocks.0.hook_mlp_out --dtype f32 --out mlp0
+
+\"superlens model DIR\" lists a model's hooks. Rows come in the order of the texts, one a token; tokens.parquet in the store tells which.
+
+--json prints {tokens, seconds, tokens_per_s, peak_anon_mb, hooks: {name: width}, rows, out}; seconds cover tokenising, the forward pass and
+writing.")]
+pub struct Harvest {
+    #[command(flatten)]
+    pub model: ModelFiles,
+    /// The texts, in their order: .txt, .jsonl or .parquet; - is standard input
+    #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
+    pub text: Vec<PathBuf>,
+    /// The hooks, by the names of TransformerLens; * stands for anything
+    #[arg(long, value_name = "NAME", num_args = 1.., required = true)]
+    pub hook: Vec<String>,
+    /// The store to make: a new folder
+    #[arg(long, value_name = "STORE")]
+    pub out: PathBuf,
+    #[command(flatten)]
+    pub reading: Reading,
+    /// Tokens of a window, those that the tokenizer puts around it too [default: what the model was made for, 1024 at most]
+    #[arg(long, value_name = "N")]
+    pub context: Option<usize>,
+    /// Only the first window of each document
+    #[arg(long)]
+    pub truncate: bool,
+    /// Put documents one after the other, so that all windows are full
+    #[arg(long, conflicts_with = "truncate")]
+    pub pack: bool,
+    /// Windows without the tokens that the tokenizer puts around a text (BOS, [CLS], [SEP])
+    #[arg(long)]
+    pub bare: bool,
+    /// Compute tokens that stand for no text (BOS, [CLS], [SEP], separators), but store no row for them
+    #[arg(long)]
+    pub skip_special_tokens: bool,
+    /// Stop at so many rows
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_tokens: Option<u64>,
+    /// How numbers are stored
+    #[arg(long, value_enum, default_value_t = DTypeArg::F16, value_name = "TYPE")]
+    pub dtype: DTypeArg,
+    /// Rows of a file [default: so many that the largest has 256 MB]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
+    pub shard_rows: Option<u64>,
+}
+
+/// How texts become documents.
+#[derive(Args, Debug)]
+pub struct Reading {
+    /// What a document of a .txt file is
+    #[arg(long, value_enum, default_value_t = SplitArg::Lines, value_name = "KIND")]
+    pub split: SplitArg,
+    /// What stands between the documents of a .txt file, <|endoftext|> for instance
+    #[arg(long, value_name = "TEXT", conflicts_with = "split")]
+    pub separator: Option<String>,
+    /// The key of .jsonl or column of .parquet that holds the text
+    #[arg(long, value_name = "NAME", default_value = "text")]
+    pub text_key: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+pub enum SplitArg {
+    /// The whole file
+    File,
+    /// Each line
+    Lines,
+    /// What stands between empty lines
+    BlankLines,
+}
+
+/// Write what a model computes for one text: named activations and the logits
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  superlens run-model --model gpt2 --text hello.txt --hook blocks.3.mlp.hook_post --out hello.safetensors
+  superlens run-model --model pythia-70m --token-ids \"12092, 13, 1533\" --hook 'blocks.*.attn.hook_pattern' --out patterns.safetensors
+
+The file has a tensor for each hook, called as the hook: [tokens, width], of patterns and scores [heads, tokens, tokens]; logits
+[tokens, vocab], where the model has an output; and input_ids [tokens]. The whole model is run.")]
+pub struct RunModel {
+    #[command(flatten)]
+    pub model: ModelFiles,
+    /// The text, a whole file; - is standard input
+    #[arg(long, value_name = "FILE", required_unless_present = "token_ids", conflicts_with = "token_ids")]
+    pub text: Option<PathBuf>,
+    /// The tokens instead, as they are: nothing is put around them
+    #[arg(long, value_name = "LIST")]
+    pub token_ids: Option<String>,
+    /// The text without the tokens that the tokenizer puts around it (BOS, [CLS], [SEP])
+    #[arg(long, conflicts_with = "token_ids")]
+    pub bare: bool,
+    /// The hooks, by the names of TransformerLens; * stands for anything
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    pub hook: Vec<String>,
+    /// The file to write
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+/// Sample texts from a model
+///
+/// Writes them one a line as .jsonl, which "superlens harvest" reads, or between lines of <|endoftext|> as text; without --out they are
+/// printed. A text ends where the model ends it, or at --length.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  superlens generate --model stories260K --tokens 200
+  superlens generate --model gpt2 --prompt \"Once upon a time\" --tokens 100 --temperature 0
+  superlens generate --model stories260K --tokens 2000000 --out stories.jsonl --seed 1
+
+--json prints {tokens, texts, seconds, tokens_per_s, out}.")]
+pub struct Generate {
+    #[command(flatten)]
+    pub model: ModelFiles,
+    /// Tokens to sample in all
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub tokens: u64,
+    /// The file to write: .jsonl, or text
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// What every text begins with
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: Option<String>,
+    /// Tokens of the longest text, the prompt among them [default: what the model was made for, 1024 at most]
+    #[arg(long, value_name = "N")]
+    pub length: Option<usize>,
+    /// Logits are divided by it; at 0 always the likeliest token
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    pub temperature: f32,
+    /// Only from the likeliest so many tokens
+    #[arg(long, value_name = "N")]
+    pub top_k: Option<usize>,
+    /// Only from the likeliest tokens that together have this probability
+    #[arg(long, value_name = "P")]
+    pub top_p: Option<f32>,
+}
+
+/// Say what a model's folder holds: parameters, hooks and their widths, the tokenizer, what its weights look like
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  superlens model gpt2
+  superlens model stories260K --json")]
+pub struct ModelAbout {
+    /// The model: a folder with config.json and model.safetensors (or its shards), or a .bin file of llama2.c
+    pub dir: PathBuf,
+    /// The tokenizer, where it isn't beside the model
+    #[arg(long, value_name = "FILE")]
+    pub tokenizer: Option<PathBuf>,
+}

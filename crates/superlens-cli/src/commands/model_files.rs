@@ -1,0 +1,84 @@
+//! The model that was named, its tokenizer and its hooks.
+
+use std::path::{Path, PathBuf};
+
+use superlens_lm::TextError;
+use superlens_lm::model::{self, Config, ModelError, Site, Transformer};
+use superlens_lm::tokenizer::Tokenizer;
+
+use crate::args::ModelFiles;
+use crate::failure::Failure;
+
+/// Windows and texts are not longer than this unless asked for.
+const USUAL_CONTEXT: usize = 1024;
+
+/// A model that was opened.
+pub struct Model {
+    pub dir: PathBuf,
+    pub transformer: Transformer,
+}
+
+impl Model {
+    pub fn open(dir: &Path) -> Result<Model, Failure> {
+        Ok(Model { dir: dir.to_owned(), transformer: model::open(dir)? })
+    }
+
+    /// The tokenizer that was named, or the one beside the model.
+    pub fn tokenizer(&self, named: Option<&Path>) -> Result<Tokenizer, Failure> {
+        let beside = if self.dir.is_dir() { &self.dir } else { self.dir.parent().unwrap_or(Path::new(".")) };
+        Ok(Tokenizer::open(named.unwrap_or(beside))?)
+    }
+
+    /// Model and tokenizer as flags name them.
+    pub fn with_tokenizer(files: &ModelFiles) -> Result<(Model, Tokenizer), Failure> {
+        let model = Model::open(&files.model)?;
+        let tokenizer = model.tokenizer(files.tokenizer.as_deref())?;
+        Ok((model, tokenizer))
+    }
+
+    /// Its name, as far as the folder tells.
+    pub fn name(&self) -> String {
+        self.dir.file_name().unwrap_or(self.dir.as_os_str()).to_string_lossy().into_owned()
+    }
+
+    /// The longest sequence that was asked for, held against what the model can; the usual one where nothing was.
+    pub fn context(&self, flag: &str, asked: Option<usize>) -> Result<usize, Failure> {
+        let config = &self.transformer.config;
+        let most = self.transformer.weights.positions.as_ref().map(|table| table.rows());
+        match (asked, most) {
+            (Some(0), _) => Err(Failure::Input(format!("{flag}: expected 1 token at least, found 0"))),
+            (Some(n), Some(most)) if n > most => {
+                Err(Failure::Input(format!("{flag}: the model has {most} positions, found {n}")))
+            }
+            (Some(n), _) => Ok(n),
+            (None, most) => Ok(most.unwrap_or(usize::MAX).min(config.n_ctx).clamp(1, USUAL_CONTEXT)),
+        }
+    }
+}
+
+/// The sites that names mean, each once, in the order in which they are named.
+pub fn sites(names: &[String], config: &Config) -> Result<Vec<Site>, Failure> {
+    let mut all: Vec<Site> = Vec::new();
+    for name in names {
+        let found = Site::matching(name, config).map_err(|what| Failure::Input(format!("--hook: {what}")))?;
+        found.into_iter().for_each(|site| {
+            if !all.contains(&site) {
+                all.push(site);
+            }
+        });
+    }
+    Ok(all)
+}
+
+/// What is wrong with a model is bad input; a disk that fails is not.
+impl From<ModelError> for Failure {
+    fn from(error: ModelError) -> Self {
+        if error.system { Failure::Other(anyhow::Error::msg(error)) } else { Failure::input(error) }
+    }
+}
+
+impl From<TextError> for Failure {
+    fn from(error: TextError) -> Self {
+        if error.is_input() { Failure::input(error) } else { Failure::Other(anyhow::Error::msg(error)) }
+    }
+}
