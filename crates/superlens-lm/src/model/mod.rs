@@ -16,7 +16,7 @@ mod transformer;
 mod weights;
 
 #[cfg(test)]
-mod family_tests;
+pub(crate) mod family_tests;
 
 use std::path::Path;
 
