@@ -74,7 +74,7 @@ pub struct Train {
     /// Steps over which learning rate and penalties rise [default: a twentieth of the steps, 1000 at most]
     #[arg(long, value_name = "N")]
     pub warmup: Option<u64>,
-    /// Rows without firing after which a latent is dead [default: 10 million, or a fortieth of the training if that is less]
+    /// Rows without firing after which a latent is dead [default: in which it would fire 128 times if all did alike, but no more than a fortieth of the training, nor than 10 million]
     #[arg(long, value_name = "N")]
     pub dead_after: Option<u64>,
     /// Steps between checkpoints [default: 500]

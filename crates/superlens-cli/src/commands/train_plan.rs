@@ -79,8 +79,13 @@ const BATCH: usize = 2048;
 /// At least so many steps, where neither steps nor tokens are given.
 const STEPS: u64 = 1000;
 const CHECKPOINT_EVERY: u64 = 500;
+/// Active latents a row, where nothing says how many.
+const ACTIVE: f64 = 32.0;
 /// A latent is dead once it was silent for one in so many rows of the training, of short ones; of longer shares of those too few come back.
 const SILENT: u64 = 40;
+/// Or in which it would have fired so often if all latents fired alike. On `16k`, where a latent that is told to be dead after so many rows
+/// fires, ten times as many left a fifth of them all but dead, and the features they should have found unfound (docs/sae-quality.md).
+const TURNS: u64 = 128;
 
 impl Plan {
     /// From the command line, but for the settings that may be lists.
@@ -174,6 +179,10 @@ impl Plan {
     pub fn resolve(mut self, rows: usize, dims: usize) -> Result<Plan, Failure> {
         let d_sae = *self.d_sae.get_or_insert(dims.saturating_mul(EXPANSION));
         let batch = *self.batch.get_or_insert(BATCH);
+        if self.arch == "random" && self.k.is_some() && d_sae <= dims {
+            let what = format!("--k: random with {d_sae} latents for {dims} columns is a rotation, all of which is used; leave out --k");
+            return Err(Failure::Input(what));
+        }
         if batch == 0 || d_sae == 0 {
             return Err(Failure::Input("--batch and --d-sae: expected 1 at least, found 0".into()));
         }
@@ -196,8 +205,10 @@ impl Plan {
             return Err(Failure::Input(format!("--lr: expected a number above 0, found {lr}")));
         }
         self.warmup.get_or_insert(recipe.warmup);
-        let share = (steps.saturating_mul(at_once) / SILENT).max(1);
-        self.dead_after.get_or_insert(recipe.dead_after.min(share));
+        let active = self.k.map_or_else(|| self.target_l0.unwrap_or(ACTIVE), |k| k as f64).max(1.0);
+        let turns = (TURNS as f64 * d_sae as f64 / active) as u64;
+        let share = steps.saturating_mul(at_once) / SILENT;
+        self.dead_after.get_or_insert(share.min(turns).clamp(1, recipe.dead_after));
         if *self.checkpoint_every.get_or_insert(CHECKPOINT_EVERY) == 0 {
             return Err(Failure::Input("--checkpoint-every: expected 1 at least, found 0".into()));
         }
