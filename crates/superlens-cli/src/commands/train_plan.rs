@@ -180,7 +180,9 @@ impl Plan {
         let d_sae = *self.d_sae.get_or_insert(dims.saturating_mul(EXPANSION));
         let batch = *self.batch.get_or_insert(BATCH);
         if self.arch == "random" && self.k.is_some() && d_sae <= dims {
-            let what = format!("--k: random with {d_sae} latents for {dims} columns is a rotation, all of which is used; leave out --k");
+            let what = format!(
+                "--k: random with {d_sae} latents for {dims} columns is a rotation, all of which is used; leave out --k"
+            );
             return Err(Failure::Input(what));
         }
         if batch == 0 || d_sae == 0 {

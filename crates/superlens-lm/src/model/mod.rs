@@ -9,6 +9,7 @@ mod error;
 mod families;
 mod hook;
 mod llama2c;
+pub mod loss;
 mod norm;
 mod rope;
 mod settings;
@@ -17,6 +18,8 @@ mod weights;
 
 #[cfg(test)]
 pub(crate) mod family_tests;
+#[cfg(test)]
+mod published_tests;
 
 use std::path::Path;
 
