@@ -14,7 +14,7 @@ use super::weights::AttentionWeights;
 
 /// Queries whose scores are held at once: those of a long sequence never fill a square.
 const QUERIES: usize = 128;
-/// Sequences of fewer tokens are not worth spreading over threads.
+/// Batches of fewer tokens are not worth spreading over threads.
 const SPREAD: usize = 128;
 
 /// One layer's attention.
@@ -68,28 +68,25 @@ impl Attention<'_> {
             m.append(self.layer, batch, &qkv, parts[1].0);
             &*m
         });
-        for s in 0..batch.sequences() {
+        let head = |s: usize, h: usize| {
             let (from, to) = batch.rows(s);
-            let past = batch.past(s);
-            let cols = |mat, rows, first| columns(mat, rows, first, config.d_head);
-            let head = |h: usize| {
-                let kv = h / (config.heads / config.kv_heads) * config.d_head;
-                let (keys, values) = match memory {
-                    Some(m) => {
-                        let (keys, values) = m.of(self.layer, s);
-                        (cols(keys, (0, past + to - from), kv), cols(values, (0, past + to - from), kv))
-                    }
-                    None => (cols(&qkv, (from, to), q + kv), cols(&qkv, (from, to), q + k + kv)),
-                };
-                let slope = if config.positions == Positions::Alibi { alibi_slope(h, config.heads) } else { 0.0 };
-                Head { queries: cols(&qkv, (from, to), h * config.d_head), keys, values, past, slope }
+            let (past, d) = (batch.past(s), config.d_head);
+            let kv = h / (config.heads / config.kv_heads) * d;
+            let (keys, values) = match memory {
+                Some(m) => {
+                    let (keys, values) = m.of(self.layer, s);
+                    (columns(keys, (0, past + to - from), kv, d), columns(values, (0, past + to - from), kv, d))
+                }
+                None => (columns(&qkv, (from, to), q + kv, d), columns(&qkv, (from, to), q + k + kv, d)),
             };
-            let observed = [Point::Scores, Point::Pattern].map(|p| self.sites.has(self.site(p)));
-            if observed == [false, false] {
-                self.unseen(config.heads, head, (from, to), &mut z);
-            } else {
-                self.seen(config.heads, head, (from, to), hooks, &mut z);
-            }
+            let slope = if config.positions == Positions::Alibi { alibi_slope(h, config.heads) } else { 0.0 };
+            Head { queries: columns(&qkv, (from, to), h * d, d), keys, values, past, slope }
+        };
+        let observed = [Point::Scores, Point::Pattern].map(|p| self.sites.has(self.site(p)));
+        if observed == [false, false] {
+            self.unseen(batch, head, &mut z);
+        } else {
+            (0..batch.sequences()).for_each(|s| self.seen(|h| head(s, h), batch.rows(s), hooks, &mut z));
         }
         if self.sites.has(self.site(Point::Z)) {
             hooks(self.site(Point::Z), &mut z);
@@ -108,54 +105,44 @@ impl Attention<'_> {
         }
     }
 
-    /// All heads of a sequence, a block of queries at a time.
-    fn unseen<'h>(
-        &self,
-        heads: usize,
-        head: impl Fn(usize) -> Head<'h> + Sync,
-        (from, to): (usize, usize),
-        z: &mut Mat,
-    ) {
-        let d = self.config.d_head;
-        let one = |h: usize| {
-            let head = head(h);
-            let mut read = vec![0.0; (to - from) * d];
+    /// All heads of all sequences, each a block of queries at a time.
+    fn unseen<'h>(&self, batch: &Batch, head: impl Fn(usize, usize) -> Head<'h> + Sync, z: &mut Mat) {
+        let (heads, d) = (self.config.heads, self.config.d_head);
+        let one = |(s, h): (usize, usize)| {
+            let head = head(s, h);
+            let rows = head.queries.rows;
+            let mut read = vec![0.0; rows * d];
             let mut scores = Vec::new();
-            for (first, read) in (0..to - from).step_by(QUERIES).zip(read.chunks_mut(QUERIES * d)) {
+            for (first, read) in (0..rows).step_by(QUERIES).zip(read.chunks_mut(QUERIES * d)) {
                 let last = first + read.len() / d;
                 let (begin, end) = self.reach(&head, first, last);
                 scores.clear();
                 scores.resize((last - first) * (end - begin), 0.0);
                 self.score(&head, (first, last), (begin, end), &mut scores);
-                scores.chunks_exact_mut(end - begin).for_each(softmax);
+                softmax(&mut scores, end - begin);
                 let pattern = View::contiguous(last - first, end - begin, &scores);
                 gemm_into(1.0, pattern, part(head.values, begin, end), 0.0, read);
             }
             read
         };
-        let mut keep = |h: usize, read: Vec<f32>| {
-            read.chunks_exact(d)
-                .enumerate()
-                .for_each(|(i, read)| z.row_mut(from + i)[h * d..][..d].copy_from_slice(read));
+        let mut keep = |(s, h): (usize, usize), read: Vec<f32>| {
+            let (from, _) = batch.rows(s);
+            let rows = read.chunks_exact(d).enumerate();
+            rows.for_each(|(i, read)| z.row_mut(from + i)[h * d..][..d].copy_from_slice(read));
         };
-        if to - from >= SPREAD {
-            let all: Vec<Vec<f32>> = (0..heads).into_par_iter().map(one).collect();
-            all.into_iter().enumerate().for_each(|(h, read)| keep(h, read));
+        let place = |i: usize| (i / heads, i % heads);
+        let all = batch.sequences() * heads;
+        if batch.tokens() >= SPREAD {
+            let read: Vec<Vec<f32>> = (0..all).into_par_iter().map(|i| one(place(i))).collect();
+            read.into_iter().enumerate().for_each(|(i, read)| keep(place(i), read));
         } else {
-            (0..heads).for_each(|h| keep(h, one(h)));
+            (0..all).for_each(|i| keep(place(i), one(place(i))));
         }
     }
 
     /// The same with all scores of the sequence in memory, shown as `[heads · queries, keys]`.
-    fn seen<'h>(
-        &self,
-        heads: usize,
-        head: impl Fn(usize) -> Head<'h>,
-        (from, to): (usize, usize),
-        hooks: Hooks,
-        z: &mut Mat,
-    ) {
-        let (rows, d) = (to - from, self.config.d_head);
+    fn seen<'h>(&self, head: impl Fn(usize) -> Head<'h>, (from, to): (usize, usize), hooks: Hooks, z: &mut Mat) {
+        let (heads, rows, d) = (self.config.heads, to - from, self.config.d_head);
         let keys = head(0).keys.rows;
         let mut scores = Mat::from_fn(heads * rows, keys, |_, _| f32::NEG_INFINITY);
         for h in 0..heads {
@@ -165,7 +152,7 @@ impl Attention<'_> {
         if self.sites.has(self.site(Point::Scores)) {
             hooks(self.site(Point::Scores), &mut scores);
         }
-        scores.data_mut().chunks_exact_mut(keys).for_each(softmax);
+        softmax(scores.data_mut(), keys);
         if self.sites.has(self.site(Point::Pattern)) {
             hooks(self.site(Point::Pattern), &mut scores);
         }

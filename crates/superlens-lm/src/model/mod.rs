@@ -67,19 +67,3 @@ fn each_piece_of_two(x: &mut Mat, y: &Mat, f: impl Fn(&mut [f32], &[f32]) + Sync
         x.data_mut().par_chunks_mut(PIECE / 4).zip(y.data().par_chunks(PIECE / 4)).for_each(|(x, y)| f(x, y));
     }
 }
-
-/// Runs `f` over all rows, by vectors.
-fn each_row(x: &mut Mat, f: impl Fn(&mut [f32]) + Send + Sync) {
-    let width = x.cols().max(1);
-    let all = |rows: &mut [f32]| {
-        pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || rows.chunks_exact_mut(width).for_each(&f),
-        );
-    };
-    if x.data().len() <= PIECE {
-        all(x.data_mut());
-    } else {
-        x.data_mut().par_chunks_mut(PIECE / 4 / width * width + width).for_each(all);
-    }
-}

@@ -1,14 +1,31 @@
 //! Norms of rows.
 
+use rayon::prelude::*;
 use superlens_tensor::Mat;
+use superlens_tensor::kernels::vectors::by_vectors;
 
+use super::PIECE;
 use super::config::NormKind;
-use super::each_row;
 use super::weights::NormWeights;
 
 /// `x ← (x − mean) / √(variance + eps) · gain + bias`, or the same without the mean, for every row (Ba et al. 2016; Zhang and Sennrich 2019).
 pub(super) fn normalise(kind: NormKind, eps: f64, w: &NormWeights, x: &mut Mat) {
-    each_row(x, |row| normalise_row(kind, eps, w.gain.as_deref(), w.bias.as_deref(), row));
+    let width = x.cols().max(1);
+    let all = |rows: &mut [f32]| {
+        by_vectors(
+            #[inline(always)]
+            || {
+                for row in rows.chunks_exact_mut(width) {
+                    normalise_row(kind, eps, w.gain.as_deref(), w.bias.as_deref(), row);
+                }
+            },
+        );
+    };
+    if x.data().len() <= PIECE {
+        all(x.data_mut());
+    } else {
+        x.data_mut().par_chunks_mut(PIECE / 4 / width * width + width).for_each(all);
+    }
 }
 
 /// One row, or one head of it.

@@ -1,6 +1,7 @@
 //! The Adam step over slices, in one pass, and clipping by the global norm.
 
 use super::pointwise::{axpy, dot};
+use super::vectors::by_vectors;
 use rayon::prelude::*;
 
 /// Numbers per piece of parallel work.
@@ -58,10 +59,9 @@ pub fn adam_step_unit_rows(w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32
         c.t
     );
     let piece = (CHUNK / width.max(1)).max(1) * width.max(1);
-    let arch = pulp::Arch::new();
     let pieces = w.par_chunks_mut(piece).zip(g.par_chunks(piece));
     pieces.zip(m.par_chunks_mut(piece)).zip(v.par_chunks_mut(piece)).for_each(|(((w, g), m), v)| {
-        arch.dispatch(
+        by_vectors(
             #[inline(always)]
             || {
                 adam_step_inline(w, g, m, v, c);
@@ -82,12 +82,11 @@ pub fn project_rows(g: &mut [f32], w: &[f32], width: usize) -> f64 {
     let width = width.max(1);
     assert!(g.len() == w.len() && g.len().is_multiple_of(width), "{} and {} in rows of {width}", g.len(), w.len());
     let piece = (CHUNK / width).max(1) * width;
-    let arch = pulp::Arch::new();
     let sums: Vec<f64> = g
         .par_chunks_mut(piece)
         .zip(w.par_chunks(piece))
         .map(|(g, w)| {
-            arch.dispatch(
+            by_vectors(
                 #[inline(always)]
                 || {
                     let rows = g.chunks_exact_mut(width).zip(w.chunks_exact(width));
@@ -105,7 +104,7 @@ pub fn project_rows(g: &mut [f32], w: &[f32], width: usize) -> f64 {
 
 /// [`adam_step`] on the calling thread alone, for models so small that handing out work would cost more.
 pub fn adam_step_here(w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], c: AdamStep) {
-    pulp::Arch::new().dispatch(
+    by_vectors(
         #[inline(always)]
         || adam_step_inline(w, g, m, v, c),
     );
@@ -129,9 +128,8 @@ fn adam_step_inline(w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], c: A
 /// `Σ x²`, pieces of fixed length in `f32` lanes, their sums in `f64` and in order.
 pub fn sum_of_squares(x: &[f32]) -> f64 {
     const PIECE: usize = 1 << 10;
-    let arch = pulp::Arch::new();
     let piece = |c: &[f32]| {
-        arch.dispatch(
+        by_vectors(
             #[inline(always)]
             || c.chunks(PIECE).map(|c| f64::from(dot(c, c))).sum::<f64>(),
         )

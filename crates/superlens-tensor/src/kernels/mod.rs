@@ -17,4 +17,5 @@ pub mod sparse;
 pub mod tied;
 pub mod tiles;
 pub mod topk;
+pub mod vectors;
 pub mod words;

@@ -1,6 +1,7 @@
 //! Sums over whole matrices, a stretch of rows per piece of parallel work. The pieces don't depend on the number of threads.
 
 use super::pointwise::axpy;
+use super::vectors::by_vectors;
 use crate::Mat;
 use rayon::prelude::*;
 
@@ -16,9 +17,9 @@ fn piece(m: &Mat) -> usize {
 /// `y += alpha · x`. Panics with both shapes when they differ.
 pub fn add_scaled(alpha: f32, x: &Mat, y: &mut Mat) {
     assert_eq!(x.shape(), y.shape(), "the sum of two matrices");
-    let (arch, piece) = (pulp::Arch::new(), piece(y));
+    let piece = piece(y);
     y.data_mut().par_chunks_mut(piece).zip(x.data().par_chunks(piece)).for_each(|(y, x)| {
-        arch.dispatch(
+        by_vectors(
             #[inline(always)]
             || axpy(alpha, x, y),
         );
@@ -28,9 +29,9 @@ pub fn add_scaled(alpha: f32, x: &Mat, y: &mut Mat) {
 /// Adds `alpha · row` to every row of `m`. Panics on another width.
 pub fn add_to_rows(alpha: f32, row: &[f32], m: &mut Mat) {
     assert_eq!(row.len(), m.cols(), "a row for a matrix {:?}", m.shape());
-    let (arch, piece) = (pulp::Arch::new(), piece(m));
+    let piece = piece(m);
     m.data_mut().par_chunks_mut(piece).for_each(|rows| {
-        arch.dispatch(
+        by_vectors(
             #[inline(always)]
             || rows.chunks_exact_mut(row.len().max(1)).for_each(|to| axpy(alpha, row, to)),
         );
@@ -39,10 +40,10 @@ pub fn add_to_rows(alpha: f32, row: &[f32], m: &mut Mat) {
 
 /// The sum of all rows: pieces in `f32`, their sums in `f64` and in order.
 pub fn column_sums(m: &Mat) -> Vec<f64> {
-    let (arch, piece) = (pulp::Arch::new(), piece(m));
+    let piece = piece(m);
     let of_piece = |rows: &[f32]| {
         let mut sum = vec![0.0; m.cols()];
-        arch.dispatch(
+        by_vectors(
             #[inline(always)]
             || rows.chunks_exact(m.cols().max(1)).for_each(|row| axpy(1.0, row, &mut sum)),
         );

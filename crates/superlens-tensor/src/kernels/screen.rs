@@ -10,6 +10,7 @@
 use super::pointwise::dot;
 use super::sparse::{SparseRows, dots};
 use super::topk::top_k_of_row;
+use super::vectors::by_vectors;
 use crate::Mat;
 use rayon::prelude::*;
 
@@ -172,7 +173,7 @@ struct Quantised {
 impl Quantised {
     /// The integers go to `bytes`, one for each entry of the finite `row`.
     fn of(row: &[f32], bytes: &mut [i8]) -> Quantised {
-        pulp::Arch::new().dispatch(
+        by_vectors(
             #[inline(always)]
             || Self::of_here(row, bytes),
         )

@@ -3,6 +3,7 @@
 //! Errors are a few units in the last place of the result, or of 1 where the result is smaller than that; held against `f64` by tests.
 
 use super::pointwise::Activation;
+use super::vectors::by_vectors;
 
 /// `eˣ`, 0 below −87.3 and infinite above 88.7; NaN stays NaN.
 ///
@@ -72,7 +73,7 @@ pub fn activate(f: Activation, x: &mut [f32]) {
     fn each(x: &mut [f32], f: impl Fn(f32) -> f32) {
         x.iter_mut().for_each(|x| *x = f(*x));
     }
-    pulp::Arch::new().dispatch(
+    by_vectors(
         #[inline(always)]
         || match f {
             Activation::Relu => each(x, |x| x.max(0.0)),
@@ -91,30 +92,43 @@ pub fn activate_gated(f: Activation, gate: &mut [f32], up: &[f32]) {
     gate.iter_mut().zip(up).for_each(|(g, u)| *g *= u);
 }
 
-/// A row of scores becomes probabilities; the sum in 16 interleaved partial sums. A row of −∞ alone becomes NaN.
-pub fn softmax(row: &mut [f32]) {
-    pulp::Arch::new().dispatch(
+/// Rows of so many scores become probabilities; their sums in 16 interleaved partial sums. A row of −∞ alone becomes NaN.
+///
+/// Panics where the rows don't come out even.
+pub fn softmax(rows: &mut [f32], length: usize) {
+    if rows.is_empty() {
+        return;
+    }
+    assert!(length > 0 && rows.len().is_multiple_of(length), "rows of {length} in {} numbers", rows.len());
+    by_vectors(
         #[inline(always)]
         || {
-            let mut tops = [f32::NEG_INFINITY; 16];
-            for chunk in row.chunks(16) {
-                tops.iter_mut().zip(chunk).for_each(|(top, &x)| *top = if x > *top { x } else { *top });
+            for row in rows.chunks_exact_mut(length) {
+                softmax_row(row);
             }
-            let top = tops.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b));
-            row.iter_mut().for_each(|x| *x = exp(*x - top));
-            let mut sums = [0.0; 16];
-            for chunk in row.chunks(16) {
-                sums.iter_mut().zip(chunk).for_each(|(sum, &x)| *sum += x);
-            }
-            let scale = 1.0 / sums.iter().sum::<f32>();
-            row.iter_mut().for_each(|x| *x *= scale);
         },
     );
 }
 
+#[inline(always)]
+fn softmax_row(row: &mut [f32]) {
+    let mut tops = [f32::NEG_INFINITY; 16];
+    for chunk in row.chunks(16) {
+        tops.iter_mut().zip(chunk).for_each(|(top, &x)| *top = if x > *top { x } else { *top });
+    }
+    let top = tops.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b));
+    row.iter_mut().for_each(|x| *x = exp(*x - top));
+    let mut sums = [0.0; 16];
+    for chunk in row.chunks(16) {
+        sums.iter_mut().zip(chunk).for_each(|(sum, &x)| *sum += x);
+    }
+    let scale = 1.0 / sums.iter().sum::<f32>();
+    row.iter_mut().for_each(|x| *x *= scale);
+}
+
 /// `x ← cap · tanh(x / cap)`, the soft-capping of Gemma 2.
 pub fn soft_cap(cap: f32, x: &mut [f32]) {
-    pulp::Arch::new().dispatch(
+    by_vectors(
         #[inline(always)]
         || x.iter_mut().for_each(|x| *x = cap * (2.0 * logistic(2.0 * *x / cap) - 1.0)),
     );
@@ -166,12 +180,14 @@ mod tests {
         for n in [1, 5, 16, 37] {
             let scores: Vec<f32> = (0..n).map(|i| ((i * 7) % 11) as f32 * 9.0 - 40.0).collect();
             let mut got = scores.clone();
-            softmax(&mut got);
+            let length = got.len();
+            softmax(&mut got, length);
             let total: f64 = scores.iter().map(|&x| f64::from(x).exp()).sum();
             assert!(got.iter().zip(&scores).all(|(&p, &x)| (f64::from(p) - f64::from(x).exp() / total).abs() < 1e-6));
         }
         let mut masked = [2.0, f32::NEG_INFINITY, 2.0];
-        softmax(&mut masked);
+        let length = masked.len();
+        softmax(&mut masked, length);
         assert_eq!(masked, [0.5, 0.0, 0.5]);
     }
 

@@ -6,6 +6,7 @@
 
 use super::pointwise::{axpy, dot};
 use super::topk::TopK;
+use super::vectors::by_vectors;
 use crate::Mat;
 use rayon::prelude::*;
 
@@ -186,9 +187,8 @@ fn add_sparse_dense(s: &SparseRows, d: &Mat, out: &mut Mat) {
     assert_eq!(s.cols(), d.rows(), "product of sparse [{}, {}] and {:?}", s.rows(), s.cols(), d.shape());
     assert_eq!(out.shape(), (s.rows(), d.cols()), "the sum that a product is added to");
     let width = d.cols().max(1);
-    let arch = pulp::Arch::new();
     out.data_mut().par_chunks_mut(PANEL_ROWS * width).enumerate().for_each(|(p, panel)| {
-        arch.dispatch(
+        by_vectors(
             #[inline(always)]
             || {
                 for (r, out) in panel.chunks_exact_mut(width).enumerate() {
@@ -241,9 +241,8 @@ pub fn dots(pattern: &SparseRows, a: &Mat, b: &Mat) -> Vec<f32> {
         pieces.push((from, piece));
         left = rest;
     }
-    let arch = pulp::Arch::new();
     pieces.into_par_iter().for_each(|(from, piece)| {
-        arch.dispatch(
+        by_vectors(
             #[inline(always)]
             || {
                 let first = by_column.offsets[from];
