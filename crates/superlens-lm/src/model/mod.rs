@@ -19,8 +19,7 @@ mod weights;
 #[cfg(test)]
 pub(crate) mod family_tests;
 #[cfg(test)]
-#[path = "published/tests.rs"]
-mod published_tests;
+mod published;
 
 use std::path::Path;
 

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::family_tests::{run, tensors};
-use super::loss::surprise;
-use super::{Batch, Sites, load, load_llama2c};
 use crate::generate::{Choice, Plan, Refused, generate};
+use crate::model::family_tests::{run, tensors};
+use crate::model::loss::surprise;
+use crate::model::{Batch, Sites, load, load_llama2c};
 use crate::tokenizer::Tokenizer;
 
 /// A folder below the one that a variable names. Without the variable the test is passed over, and says so.

@@ -1,0 +1,3 @@
+//! What was published of trained models.
+
+mod tests;
