@@ -1,8 +1,7 @@
 //! `superlens generate`: texts sampled from a model.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
+use std::path::Path;
 use std::time::Instant;
 
 use superlens_lm::generate::{Choice, Plan, Refused, generate};
@@ -25,7 +24,7 @@ pub fn run(args: &Generate, global: Global) -> Result<(), Failure> {
     progress.at(0.0, "loading the model");
     let (model, tokenizer) = Model::with_tokenizer(&args.model)?;
     let plan = plan(args, &model, &tokenizer)?;
-    let mut texts = Texts::create(args.out.as_deref(), &plan.prompt, &tokenizer)?;
+    let mut texts = Texts::new(args.out.as_deref(), &plan.prompt, &tokenizer)?;
     let (start, mut made) = (Instant::now(), 0);
     generate(&model.transformer, &plan, &Rng::new(global.seed).fork("generate"), |ids| -> Result<(), Failure> {
         made += ids.len() as u64;
@@ -35,7 +34,8 @@ pub fn run(args: &Generate, global: Global) -> Result<(), Failure> {
     })?;
     let seconds = start.elapsed().as_secs_f64();
     drop(progress);
-    let count = texts.finish()?;
+    let count = texts.count;
+    texts.finish()?;
     let Some(path) = &args.out else { return Ok(()) };
     let mut out = io::stdout().lock();
     if global.json {
@@ -73,62 +73,44 @@ fn plan(args: &Generate, model: &Model, tokenizer: &Tokenizer) -> Result<Plan, F
     })
 }
 
-/// Where the texts go. A file is in its place whole or not at all.
+/// Where the texts go: to standard output as they come, or into a file that is in its place whole or not at all.
 struct Texts<'a> {
     tokenizer: &'a Tokenizer,
     prompt: &'a [u32],
-    out: Box<dyn Write + 'a>,
-    /// The file beside its place, and the place.
-    file: Option<(tempfile::TempPath, PathBuf)>,
-    json: bool,
+    path: Option<&'a Path>,
+    /// What the file will hold; a handful of bytes a token, far fewer than the model takes.
+    held: Vec<u8>,
     count: u64,
 }
 
 impl<'a> Texts<'a> {
-    fn create(path: Option<&Path>, prompt: &'a [u32], tokenizer: &'a Tokenizer) -> Result<Texts<'a>, Failure> {
-        let Some(path) = path else {
-            let out = Box::new(io::stdout());
-            return Ok(Texts { tokenizer, prompt, out, file: None, json: false, count: 0 });
-        };
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let told = |e: io::Error| Failure::Input(format!("{}: can't be written: {e}", path.display()));
-        let (file, part): (File, _) = tempfile::NamedTempFile::new_in(folder).map_err(told)?.into_parts();
-        let json = path.extension().is_some_and(|e| e == "jsonl");
-        Ok(Texts {
-            tokenizer,
-            prompt,
-            out: Box::new(BufWriter::new(file)),
-            file: Some((part, path.to_owned())),
-            json,
-            count: 0,
-        })
+    fn new(path: Option<&'a Path>, prompt: &'a [u32], tokenizer: &'a Tokenizer) -> Result<Texts<'a>, Failure> {
+        // Told before the hours that sampling may take, not after them.
+        if let Some(folder) = path.and_then(Path::parent).filter(|p| !p.as_os_str().is_empty() && !p.is_dir()) {
+            return Err(Failure::Input(format!("--out: {}: there is no such folder to write to", folder.display())));
+        }
+        Ok(Texts { tokenizer, prompt, path, held: Vec::new(), count: 0 })
     }
 
     fn add(&mut self, ids: &[u32]) -> Result<(), Failure> {
         let text = self.tokenizer.decode(&[self.prompt, ids].concat(), true)?;
-        let between = if self.count == 0 { String::new() } else { format!("{BETWEEN}\n") };
+        let json = self.path.and_then(Path::extension).is_some_and(|e| e == "jsonl");
+        let line = match (json, self.count) {
+            (true, _) => serde_json::json!({"text": text}).to_string(),
+            (false, 0) => text,
+            (false, _) => format!("{BETWEEN}\n{text}"),
+        };
         self.count += 1;
-        match self.json {
-            true => writeln!(self.out, "{}", serde_json::json!({"text": text})).map_err(|e| self.failed(e)),
-            false => writeln!(self.out, "{between}{text}").map_err(|e| self.failed(e)),
+        match self.path {
+            Some(_) => Ok(writeln!(self.held, "{line}")?),
+            None => Ok(writeln!(io::stdout(), "{line}")?),
         }
     }
 
-    fn failed(&self, e: io::Error) -> Failure {
-        match &self.file {
-            Some((_, path)) => Failure::Other(anyhow::Error::msg(format!("{}: can't be written: {e}", path.display()))),
-            None => e.into(),
-        }
-    }
-
-    /// How many texts there are.
-    fn finish(mut self) -> Result<u64, Failure> {
-        self.out.flush().map_err(|e| self.failed(e))?;
-        let Some((part, path)) = self.file.take() else { return Ok(self.count) };
-        self.out = Box::new(io::sink());
-        part.persist(&path)
-            .map_err(|e| Failure::Other(anyhow::Error::msg(format!("{}: {}", path.display(), e.error))))?;
-        Ok(self.count)
+    fn finish(self) -> Result<(), Failure> {
+        let Some(path) = self.path else { return Ok(()) };
+        superlens_tensor::io::write_atomic(path, &self.held)
+            .map_err(|e| Failure::Other(anyhow::Error::msg(format!("{}: can't be written: {e}", path.display()))))
     }
 }
 

@@ -14,10 +14,10 @@ pub fn run(args: &ModelAbout, global: Global) -> Result<(), Failure> {
     let model = Model::open(&args.dir)?;
     let config = &model.transformer.config;
     let parameters = model.transformer.weights.count(config);
-    // A model without a tokenizer is still a model, but one that was named must be there.
-    let tokenizer = match &args.tokenizer {
-        Some(named) => Some(model.tokenizer(Some(named))?),
-        None => model.tokenizer(None).ok(),
+    // A model without a tokenizer, or with one that can't be read, is still a model; but one that was named must be there.
+    let tokenizer = match model.tokenizer(args.tokenizer.as_deref()) {
+        Err(error) if args.tokenizer.is_some() => return Err(error.into()),
+        found => found,
     };
     let layers = of_weights(&model.transformer, global.seed);
     let mut out = io::stdout().lock();
@@ -30,7 +30,7 @@ pub fn run(args: &ModelAbout, global: Global) -> Result<(), Failure> {
             "family": config.family, "parameters": parameters, "layers": config.layers.len(), "d_model": config.d_model,
             "heads": config.heads, "kv_heads": config.kv_heads, "d_head": config.d_head, "d_mlp": config.d_mlp,
             "vocab": config.vocab, "context": config.n_ctx, "hooks": hooks,
-            "tokenizer": tokenizer.as_ref().map(|t| serde_json::json!({
+            "tokenizer": tokenizer.as_ref().ok().map(|t| serde_json::json!({
                 "path": t.path(), "tokens": t.vocab_size(), "sha256": t.sha256(), "bos": t.bos(), "eos": t.eos(),
             })),
             "weights": layers,
@@ -54,8 +54,8 @@ pub fn run(args: &ModelAbout, global: Global) -> Result<(), Failure> {
         c.n_ctx
     )?;
     match &tokenizer {
-        Some(t) => writeln!(out, "tokenizer: {}, {} tokens", t.path().display(), t.vocab_size())?,
-        None => writeln!(out, "tokenizer: none found beside the model; name one with --tokenizer")?,
+        Ok(t) => writeln!(out, "tokenizer: {}, {} tokens", t.path().display(), t.vocab_size())?,
+        Err(why) => writeln!(out, "tokenizer: {why}")?,
     }
     writeln!(
         out,

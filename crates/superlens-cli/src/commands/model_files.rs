@@ -24,9 +24,9 @@ impl Model {
     }
 
     /// The tokenizer that was named, or the one beside the model.
-    pub fn tokenizer(&self, named: Option<&Path>) -> Result<Tokenizer, Failure> {
+    pub fn tokenizer(&self, named: Option<&Path>) -> Result<Tokenizer, TextError> {
         let beside = if self.dir.is_dir() { &self.dir } else { self.dir.parent().unwrap_or(Path::new(".")) };
-        Ok(Tokenizer::open(named.unwrap_or(beside))?)
+        Tokenizer::open(named.unwrap_or(beside))
     }
 
     /// Model and tokenizer as flags name them.

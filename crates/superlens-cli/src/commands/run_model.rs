@@ -38,9 +38,10 @@ pub fn run(args: &RunModel, global: Global) -> Result<(), Failure> {
     let ids = tokens(args, &model)?;
     let config = &model.transformer.config;
     let sites = sites(&args.hook, config)?;
-    let numbers = sites.iter().map(|s| s.width(config).unwrap_or(config.heads * ids.len())).sum::<usize>();
-    if numbers.saturating_mul(ids.len()) > LARGEST {
-        let what = format!("--hook: {} numbers at once, where {LARGEST} are taken; name fewer", numbers * ids.len());
+    let a_token = sites.iter().map(|s| s.width(config).unwrap_or(config.heads * ids.len())).sum::<usize>();
+    let numbers = a_token.saturating_mul(ids.len());
+    if numbers > LARGEST {
+        let what = format!("--hook: {numbers} numbers at once, where {LARGEST} are taken; name fewer");
         return Err(Failure::Input(what));
     }
     progress.at(0.5, "running the model");

@@ -51,11 +51,12 @@ pub fn generate<E: From<Refused>>(
     mut each: impl FnMut(&[u32]) -> Result<(), E>,
 ) -> Result<u64, E> {
     check(model, plan).map_err(Refused)?;
-    let room = plan.length - plan.prompt.len();
     let texts = group_size(&model.config, plan);
     let (mut made, mut group) = (0, 0);
     while made < plan.tokens {
         let left = plan.tokens - made;
+        // No text needs to be longer than all that is left.
+        let room = usize::try_from(left).unwrap_or(usize::MAX).min(plan.length - plan.prompt.len());
         let most = (texts * room) as u64;
         // Fewer texts where few tokens are wanted: sizes depend on what is left alone, not on the machine.
         let (groups, texts) = if left < most {
@@ -64,7 +65,7 @@ pub fn generate<E: From<Refused>>(
             (GROUPS.min(left.div_ceil(most) as usize), texts)
         };
         let all: Vec<Vec<Vec<u32>>> =
-            (group..group + groups as u64).into_par_iter().map(|g| sample(model, plan, rng, g, texts)).collect();
+            (group..group + groups as u64).into_par_iter().map(|g| sample(model, plan, rng, g, texts, room)).collect();
         group += groups as u64;
         for text in all.iter().flatten() {
             let kept = text.len().min(usize::try_from(plan.tokens - made).unwrap_or(usize::MAX));
@@ -112,10 +113,11 @@ fn group_size(config: &Config, plan: &Plan) -> usize {
     (MEMORY_BYTES / text).clamp(1, TEXTS)
 }
 
-/// The texts of one group, each to its end.
-fn sample(model: &Transformer, plan: &Plan, rng: &Rng, group: u64, texts: usize) -> Vec<Vec<u32>> {
+/// The texts of one group, each to its end or `room` tokens.
+fn sample(model: &Transformer, plan: &Plan, rng: &Rng, group: u64, texts: usize, room: usize) -> Vec<Vec<u32>> {
+    let length = plan.prompt.len() + room;
     let sites = Sites::and_logits([], &model.config);
-    let mut memory = Memory::new(&model.config, texts, plan.length);
+    let mut memory = Memory::new(&model.config, texts, length);
     let mut streams: Vec<Rng> = (0..texts).map(|t| rng.fork_index(group).fork_index(t as u64)).collect();
     let mut made: Vec<Vec<u32>> = vec![Vec::new(); texts];
     let mut open = vec![true; texts];
@@ -136,7 +138,7 @@ fn sample(model: &Transformer, plan: &Plan, rng: &Rng, group: u64, texts: usize)
                     open[t] = false;
                 } else {
                     made[t].push(id);
-                    open[t] = past + 1 < plan.length;
+                    open[t] = past + 1 < length;
                     chosen = open[t].then_some(id);
                 }
             }

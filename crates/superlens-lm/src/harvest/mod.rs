@@ -34,7 +34,7 @@ const ROUND_PIECES: usize = 32;
 /// What is to be stored.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// In the order of the store's hooks; all of a width.
+    /// In the order of the store's hooks; sites whose width is the same for every text.
     pub sites: Vec<Site>,
     pub dtype: DType,
     /// How tokens become what the model sees at once.

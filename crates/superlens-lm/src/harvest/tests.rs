@@ -72,7 +72,7 @@ impl Setting {
 
 const HOOKS: [&str; 2] = ["blocks.0.mlp.hook_post", "blocks.1.hook_resid_pre"];
 
-/// Every file of a store but the manifest that tells how it came to be, by name.
+/// Every file of a store, by name.
 fn bytes(store: &Path) -> Vec<(String, Vec<u8>)> {
     let mut all = Vec::new();
     let mut folders = vec![store.to_owned()];

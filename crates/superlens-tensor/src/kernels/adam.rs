@@ -89,12 +89,12 @@ pub fn project_rows(g: &mut [f32], w: &[f32], width: usize) -> f64 {
             by_vectors(
                 #[inline(always)]
                 || {
-                    let rows = g.chunks_exact_mut(width).zip(w.chunks_exact(width));
-                    rows.map(|(g, w)| {
+                    let mut sum = 0.0;
+                    for (g, w) in g.chunks_exact_mut(width).zip(w.chunks_exact(width)) {
                         axpy(-dot(g, w), w, g);
-                        f64::from(dot(g, g))
-                    })
-                    .sum::<f64>()
+                        sum += f64::from(dot(g, g));
+                    }
+                    sum
                 },
             )
         })
@@ -131,7 +131,13 @@ pub fn sum_of_squares(x: &[f32]) -> f64 {
     let piece = |c: &[f32]| {
         by_vectors(
             #[inline(always)]
-            || c.chunks(PIECE).map(|c| f64::from(dot(c, c))).sum::<f64>(),
+            || {
+                let mut sum = 0.0;
+                for c in c.chunks(PIECE) {
+                    sum += f64::from(dot(c, c));
+                }
+                sum
+            },
         )
     };
     let sums: Vec<f64> = x.par_chunks(CHUNK).map(piece).collect();

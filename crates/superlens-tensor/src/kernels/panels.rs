@@ -33,7 +33,11 @@ pub fn add_to_rows(alpha: f32, row: &[f32], m: &mut Mat) {
     m.data_mut().par_chunks_mut(piece).for_each(|rows| {
         by_vectors(
             #[inline(always)]
-            || rows.chunks_exact_mut(row.len().max(1)).for_each(|to| axpy(alpha, row, to)),
+            || {
+                for to in rows.chunks_exact_mut(row.len().max(1)) {
+                    axpy(alpha, row, to);
+                }
+            },
         );
     });
 }
@@ -45,7 +49,11 @@ pub fn column_sums(m: &Mat) -> Vec<f64> {
         let mut sum = vec![0.0; m.cols()];
         by_vectors(
             #[inline(always)]
-            || rows.chunks_exact(m.cols().max(1)).for_each(|row| axpy(1.0, row, &mut sum)),
+            || {
+                for row in rows.chunks_exact(m.cols().max(1)) {
+                    axpy(1.0, row, &mut sum);
+                }
+            },
         );
         sum
     };

@@ -249,8 +249,9 @@ pub fn dots(pattern: &SparseRows, a: &Mat, b: &Mat) -> Vec<f32> {
                 for j in from..(from + PANEL_COLS).min(pattern.cols()) {
                     let at = by_column.offsets[j]..by_column.offsets[j + 1];
                     let out = &mut piece[at.start - first..at.end - first];
-                    let of = out.iter_mut().zip(&by_column.rows[at]);
-                    of.for_each(|(o, &i)| *o = dot(a.row(i as usize), b.row(j)));
+                    for (o, &i) in out.iter_mut().zip(&by_column.rows[at]) {
+                        *o = dot(a.row(i as usize), b.row(j));
+                    }
                 }
             },
         );

@@ -6,6 +6,7 @@ use pulp::NullaryFnOnce;
 ///
 /// `Arch::dispatch` takes closures too, but calls one that borrows (nearly all do) through a function of the compiler's own, which is often
 /// left as it is for the oldest machines: 4 numbers at a time in place of 16. Called as `FnMut` the closure has no such function around it.
+/// What is called inside must be inlined as well: `for` loops are, the closures of `for_each` and `map` often not.
 #[inline(always)]
 pub fn by_vectors<R>(f: impl FnMut() -> R) -> R {
     pulp::Arch::new().dispatch(Call(f))
