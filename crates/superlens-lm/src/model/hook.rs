@@ -235,3 +235,42 @@ impl Sites {
         self.last <= step
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::family_tests::fixtures;
+    use crate::model::load;
+
+    #[test]
+    fn a_star_stands_for_anything() {
+        for (name, pattern, want) in [
+            ("blocks.1.hook_q", "blocks.1.hook_q", true),
+            ("blocks.1.hook_q", "blocks.1.hook", false),
+            ("blocks.1.hook_q", "*", true),
+            ("blocks.1.hook_q", "blocks.*.hook_q", true),
+            ("blocks.1.hook_q", "blocks.1.hook_q*", true),
+            ("blocks.1.hook_q", "*1*q", true),
+            ("blocks.1.hook_q", "*1*k", false),
+            ("blocks.1.hook_q", "*q*q", false),
+            ("aba", "ab*ba", false),
+        ] {
+            assert_eq!(fits(name, pattern), want, "{name} and {pattern}");
+        }
+    }
+
+    #[test]
+    fn names_of_several_sites_keep_their_order() {
+        let config = load(&fixtures().join("llama-gqa-published")).unwrap().config;
+        let found = |name: &str| Site::matching(name, &config);
+        let layers: Vec<Site> = (0..2).map(|layer| Site::Block(layer, Point::Post)).collect();
+        assert_eq!(found("blocks.*.mlp.hook_post").unwrap(), layers);
+        assert_eq!(found("logits").unwrap(), [Site::Logits]);
+        assert_eq!(found("*").unwrap(), Site::all(&config));
+        assert!(found("*.hook_pots").unwrap_err().contains("*.hook_pots"));
+        assert!(found("blocks.2.mlp.hook_post").is_err());
+        for site in Site::all(&config) {
+            assert_eq!(found(&site.to_string()).unwrap(), [site]);
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! `superlens model`, `run-model`, `harvest` and `generate` on a tiny model of 61 tokens whose text is digits.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use safetensors::SafeTensors;
+use serde_json::{Value, json};
+
+fn superlens(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_superlens")).args(args).output().unwrap()
+}
+
+fn document(args: &[&str]) -> Value {
+    let out = superlens(args);
+    assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
+    serde_json::from_slice(&out.stdout).unwrap()
+}
+
+/// The one line of an error that is the caller's.
+fn refused(args: &[&str]) -> String {
+    let out = superlens(args);
+    let told = String::from_utf8(out.stderr).unwrap();
+    assert_eq!((out.status.code(), told.lines().count()), (Some(2), 1), "{args:?}: {told}");
+    assert!(out.stdout.is_empty(), "{args:?}");
+    told
+}
+
+fn fixture(family: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/families").join(family)
+}
+
+/// A folder with a model of two layers, a tokenizer of single bytes beside it, and a text.
+struct Setting {
+    dir: tempfile::TempDir,
+}
+
+impl Setting {
+    fn new() -> Setting {
+        let dir = tempfile::tempdir().unwrap();
+        let model = dir.path().join("model");
+        fs::create_dir(&model).unwrap();
+        for file in ["config.json", "model.safetensors"] {
+            fs::copy(fixture("llama-gqa-published").join(file), model.join(file)).unwrap();
+        }
+        // llama2.c's: the longest piece, then for each its score, length and bytes; those of bytes begin with the third.
+        let mut pieces = 1i32.to_le_bytes().to_vec();
+        for _ in 0..259 {
+            pieces.extend([0f32.to_le_bytes(), 1i32.to_le_bytes()].concat());
+            pieces.push(0xff);
+        }
+        fs::write(model.join("tok.bin"), pieces).unwrap();
+        let line =
+            |i: usize| (0..1 + i * 7 % 40).map(|j| char::from(b'0' + ((i * i + 3 * j) % 10) as u8)).collect::<String>();
+        fs::write(dir.path().join("text.txt"), (0..200).map(line).collect::<Vec<_>>().join("\n")).unwrap();
+        Setting { dir }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).display().to_string()
+    }
+
+    /// A command on the model; what begins with `@` is a file of the folder.
+    fn words(&self, line: &str) -> Vec<String> {
+        let word = |w: &str| w.strip_prefix('@').map_or(w.to_string(), |name| self.path(name));
+        line.split(' ').map(word).collect()
+    }
+
+    fn document(&self, line: &str) -> Value {
+        let words = self.words(line);
+        document(&words.iter().map(String::as_str).chain(["--json"]).collect::<Vec<_>>())
+    }
+
+    fn refused(&self, line: &str) -> String {
+        let words = self.words(line);
+        let told = refused(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        assert!(!self.dir.path().join("out").exists(), "{line}: something was written");
+        told
+    }
+}
+
+fn keys(value: &Value) -> BTreeSet<&str> {
+    value.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+#[test]
+fn a_model_is_told_with_its_hooks() {
+    let setting = Setting::new();
+    let told = setting.document("model @model");
+    assert_eq!((&told["family"], &told["layers"], &told["vocab"]), (&json!("llama"), &json!(2), &json!(61)));
+    let hooks: Vec<&str> = told["hooks"].as_array().unwrap().iter().map(|h| h["name"].as_str().unwrap()).collect();
+    assert!(hooks.contains(&"blocks.1.mlp.hook_pre_linear") && hooks.contains(&"logits"), "{hooks:?}");
+    assert_eq!(told["tokenizer"]["tokens"], 259);
+    assert_eq!(told["weights"].as_array().unwrap().len(), 2);
+    // One that can't be read is told as what it is, and no reason to say nothing of the model.
+    fs::write(setting.path("model/tok.bin"), [1]).unwrap();
+    let out = superlens(&["model", &setting.path("model")]);
+    let shown = String::from_utf8(out.stdout).unwrap();
+    assert!(out.status.success() && shown.contains("tokenizer: ") && shown.contains("tok.bin"), "{shown}");
+    assert!(setting.refused("model @model --tokenizer @model/tok.bin").contains("tok.bin"));
+}
+
+#[test]
+fn activations_of_one_text_are_named_as_their_hooks() {
+    let setting = Setting::new();
+    let told = setting.document(
+        "run-model --model @model --token-ids 1,35,51,52 --hook blocks.*.attn.hook_pattern blocks.1.hook_resid_post --out @out",
+    );
+    assert_eq!((&told["tokens"], &told["token_ids"]), (&json!(4), &json!([1, 35, 51, 52])));
+    let bytes = fs::read(setting.path("out")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let shape = |name: &str| file.tensor(name).unwrap().shape().to_vec();
+    assert_eq!(shape("blocks.0.attn.hook_pattern"), [4, 4, 4]);
+    assert_eq!(shape("blocks.1.hook_resid_post"), [4, 24]);
+    assert_eq!((shape("logits"), shape("input_ids")), (vec![4, 61], vec![4]));
+    assert_eq!(file.len(), 5);
+    // The text 01 is these tokens, a space before it as Llama wants it.
+    fs::write(setting.path("short.txt"), "01").unwrap();
+    let again = setting.document("run-model --model @model --text @short.txt --out @again");
+    assert_eq!(again["token_ids"], told["token_ids"]);
+    let bytes = fs::read(setting.path("again")).unwrap();
+    let again = SafeTensors::deserialize(&bytes).unwrap();
+    assert_eq!(again.tensor("logits").unwrap().data(), file.tensor("logits").unwrap().data());
+}
+
+#[test]
+fn a_harvest_is_a_store() {
+    let setting = Setting::new();
+    let line = "harvest --model @model --text @text.txt --context 16 --dtype f32 --hook";
+    let told = setting.document(&format!("{line} blocks.*.mlp.hook_post --out @store"));
+    let all = ["hooks", "out", "peak_anon_mb", "rows", "seconds", "tokens", "tokens_per_s"];
+    assert_eq!(keys(&told), BTreeSet::from(all));
+    assert_eq!(told["hooks"], json!({"blocks.0.mlp.hook_post": 37, "blocks.1.mlp.hook_post": 37}));
+    assert_eq!(told["tokens"], told["rows"]);
+    assert!(superlens(&["store", "verify", &setting.path("store")]).status.success());
+    // What is whole is not written over.
+    let again = setting.refused(&format!("{line} blocks.1.hook_resid_post --out @store"));
+    assert!(again.contains("name a new folder"), "{again}");
+    let fewer = setting.document(&format!("{line} blocks.1.hook_mlp_out --max-tokens 100 --out @fewer"));
+    assert_eq!(fewer["rows"], 100);
+    let plain = setting.document(&format!("{line} blocks.1.hook_mlp_out --skip-special-tokens --out @plain"));
+    assert!(plain["rows"].as_u64() < told["rows"].as_u64());
+    let trained = setting.document("train --activations @fewer --d-sae 32 --k 4 --steps 5 --batch 64 --out @run");
+    assert_eq!(trained["steps"], 5);
+}
+
+/// A harvest that was killed, wherever it was, goes on to the bytes of one that was not.
+#[cfg(unix)]
+#[test]
+fn a_killed_harvest_goes_on() {
+    let setting = Setting::new();
+    let text: String = (0..60_000).map(|i| format!("{}\n", i * 7919)).collect();
+    fs::write(setting.path("long.txt"), text).unwrap();
+    let line = |out: &str| {
+        setting.words(&format!(
+            "harvest --model @model --text @long.txt --context 16 --hook blocks.1.mlp.hook_post --shard-rows 3000 --quiet --out @{out}"
+        ))
+    };
+    let run = |out: &str| Command::new(env!("CARGO_BIN_EXE_superlens")).args(line(out)).stdout(Stdio::null()).spawn();
+    assert!(run("whole").unwrap().wait().unwrap().success());
+    let mut kills = 0;
+    for wait in [40, 80, 120, 160, 200] {
+        let mut child = run("killed").unwrap();
+        std::thread::sleep(Duration::from_millis(wait));
+        if child.try_wait().unwrap().is_some() {
+            break;
+        }
+        kills += 1;
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert!(kills > 0, "done before it was killed");
+    run("killed").unwrap().wait().unwrap();
+    let (whole, killed) = (files(&setting.dir.path().join("whole")), files(&setting.dir.path().join("killed")));
+    assert!(whole.len() > 20, "{:?}", whole.iter().map(|f| &f.0).collect::<Vec<_>>());
+    assert!(whole == killed, "bytes differ");
+}
+
+/// Every file below a folder, by name.
+fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()) {
+        let name = entry.file_name().unwrap().to_string_lossy().into_owned();
+        if entry.is_dir() {
+            all.extend(files(&entry).into_iter().map(|(below, bytes)| (format!("{name}/{below}"), bytes)));
+        } else {
+            all.push((name, fs::read(&entry).unwrap()));
+        }
+    }
+    all.sort();
+    all
+}
+
+#[test]
+fn texts_are_sampled_alike_whatever_the_threads() {
+    let setting = Setting::new();
+    let told = setting.document("generate --model @model --tokens 300 --length 40 --out @a.jsonl --seed 3 --threads 1");
+    assert_eq!(keys(&told), BTreeSet::from(["out", "seconds", "texts", "tokens", "tokens_per_s"]));
+    assert_eq!(told["tokens"], 300);
+    setting.document("generate --model @model --tokens 300 --length 40 --out @b.jsonl --seed 3 --threads 3");
+    let texts = fs::read_to_string(setting.path("a.jsonl")).unwrap();
+    assert_eq!(texts, fs::read_to_string(setting.path("b.jsonl")).unwrap());
+    assert_eq!(texts.lines().count() as u64, told["texts"].as_u64().unwrap());
+    assert!(texts.lines().all(|line| serde_json::from_str::<Value>(line).unwrap()["text"].is_string()));
+    let printed = superlens(&["generate", "--model", &setting.path("model"), "--tokens", "5", "--prompt", "12"]);
+    assert!(printed.status.success() && String::from_utf8_lossy(&printed.stdout).starts_with("12"), "{printed:?}");
+}
+
+#[test]
+fn what_cannot_be_is_told_in_a_line() {
+    let setting = Setting::new();
+    fs::write(setting.path("invalid.txt"), b"12\n3\xff4\n").unwrap();
+    fs::write(setting.path("words.txt"), "words\n").unwrap();
+    fs::write(setting.path("empty.txt"), "").unwrap();
+    fs::create_dir(setting.path("nothing")).unwrap();
+    let harvest = "harvest --model @model --hook blocks.0.hook_mlp_out --out @out --text";
+    let run = "run-model --model @model --out @out";
+    let generate = "generate --model @model --tokens 5";
+    for (line, says) in [
+        (format!("{harvest} @missing.txt"), "no such file"),
+        (format!("{harvest} @empty.txt"), "empty.txt"),
+        (format!("{harvest} @invalid.txt"), "UTF-8"),
+        (format!("{harvest} @words.txt"), "tokens 0 to 60"),
+        (format!("{harvest} @text.txt --context 0"), "--context"),
+        (format!("{harvest} @text.txt --context 1"), "1"),
+        ("harvest --model @missing --text @text.txt --hook logits --out @out".into(), "missing"),
+        ("harvest --model @nothing --text @text.txt --hook logits --out @out".into(), "config.json"),
+        ("harvest --model @model --text @text.txt --hook blocks.0.hook_mlpout --out @out".into(), "hook_mlpout"),
+        ("harvest --model @model --text @text.txt --hook blocks.2.hook_mlp_out --out @out".into(), "blocks.2"),
+        ("harvest --model @model --text @text.txt --hook blocks.0.attn.hook_pattern --out @out".into(), "run-model"),
+        (format!("{run} --token-ids 1,61"), "tokens 0 to 60"),
+        (format!("{run} --token-ids 1,,2"), "numbers with commas"),
+        (format!("{run} --token-ids=-1"), "--token-ids"),
+        (format!("{run} --text @empty.txt --bare"), "one token at least"),
+        (format!("{run} --text @invalid.txt"), "UTF-8"),
+        (format!("{run} --token-ids 1 --hook blocks.*.nothing"), "blocks.*.nothing"),
+        ("run-model --model @model --token-ids 1 --out @none/out".into(), "no such folder"),
+        (format!("{generate} --out @none/out"), "no such folder"),
+        (format!("{generate} --prompt words"), "tokens 0 to 60"),
+        (format!("{generate} --prompt 1234567 --length 4"), "leaves none"),
+        (format!("{generate} --temperature=-1"), "temperature"),
+        (format!("{generate} --top-p 2"), "top"),
+        (format!("{generate} --json"), "--out"),
+    ] {
+        let told = setting.refused(&line);
+        assert!(told.contains(says), "{line}: {told}");
+    }
+}
