@@ -14,7 +14,7 @@ use superlens::diagnose::Basis;
 use superlens::toy::lab::TOYS;
 
 pub use geometry::{Coherence, Geometry, GeometryCommand, Pack, Readout, Room, Table};
-pub use model::{Generate, Harvest, ModelAbout, ModelFiles, Reading, RunModel, SplitArg};
+pub use model::{Fetch, Generate, Harvest, ModelAbout, ModelFiles, Reading, RunModel, SplitArg};
 pub use recover::{Recover, RecoverPhase, RecoverRows, RecoverWhat};
 pub use sae::{Convert, Eval, Synth, Train};
 pub use store::{Store, StoreCommand};
@@ -76,6 +76,7 @@ pub enum Command {
     Geometry(Geometry),
     Convert(Convert),
     Store(Store),
+    Fetch(Fetch),
     Model(ModelAbout),
     Harvest(Box<Harvest>),
     RunModel(Box<RunModel>),

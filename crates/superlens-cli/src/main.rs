@@ -61,6 +61,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Convert(convert) => commands::convert::run(convert, cli.global),
         Command::Store(store) => commands::store::run(store, cli.global),
         Command::Model(model) => commands::model_about::run(model, cli.global),
+        Command::Fetch(fetch) => commands::fetch::run(fetch, cli.global),
         Command::Harvest(harvest) => commands::harvest::run(harvest, cli.global),
         Command::RunModel(run) => commands::run_model::run(run, cli.global),
         Command::Generate(generate) => commands::generate::run(generate, cli.global),

@@ -12,6 +12,7 @@ use std::process::Command;
 
 use zip::write::SimpleFileOptions;
 
+mod bad_models;
 mod bad_saes;
 
 /// One kind of bad input.
@@ -399,6 +400,7 @@ fn page(
     geometry: &[(&str, String)],
     recover: &[(&str, String)],
     saes: &[(&str, String)],
+    models: &[(&str, String)],
 ) -> String {
     let mut page = String::from(
         "# What superlens says to bad input\n\n\
@@ -426,6 +428,12 @@ fn page(
          | input | the line printed |\n|---|---|\n",
     );
     page.push_str(&table(saes));
+    page.push_str(
+        "\n## Models by name\n\nNothing is fetched.\n\n| after `superlens` | the line printed |\n|---|---|\n",
+    );
+    for (words, line) in models {
+        page.push_str(&format!("| `{words}` | `` {line} `` |\n"));
+    }
     page
 }
 
@@ -450,10 +458,17 @@ fn each_gets_one_line_and_exit_code_2() {
             Err(complaint) => complaints.push(complaint),
         }
     }
+    let mut models = Vec::new();
+    for (words, says) in bad_models::NAMES {
+        match bad_models::line(words, says) {
+            Ok(line) => models.push((*words, line)),
+            Err(complaint) => complaints.push(complaint),
+        }
+    }
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 
     let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/bad-inputs.md");
-    let page = page(&rows, &of_geometry, &recover, &saes);
+    let page = page(&rows, &of_geometry, &recover, &saes, &models);
     if std::env::var_os("BLESS").is_some_and(|v| v == "1") {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, page).unwrap();

@@ -1,4 +1,4 @@
-//! What can be typed after `superlens harvest`, `run-model`, `generate` and `model`.
+//! What can be typed after `superlens fetch`, `harvest`, `run-model`, `generate` and `model`.
 
 use std::path::PathBuf;
 
@@ -9,12 +9,35 @@ use super::store::DTypeArg;
 /// Which model, and its tokenizer.
 #[derive(Args, Debug)]
 pub struct ModelFiles {
-    /// The model: a folder with config.json and model.safetensors (or its shards), or a .bin file of llama2.c
+    /// The model: a folder with config.json and model.safetensors (or its shards), a .bin file of llama2.c, or the name of a model in the
+    /// Hugging Face cache, OWNER/NAME[@REVISION]
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
     /// The tokenizer, where it isn't beside the model: tokenizer.json, a folder, or a tok*.bin of llama2.c
     #[arg(long, value_name = "FILE")]
     pub tokenizer: Option<PathBuf>,
+}
+
+/// Get a model from the Hugging Face hub
+///
+/// The only command that opens a connection, and only to fetch the model that is named. The files that superlens reads go into the cache that
+/// Python's tools use too; each is held against its hash. A fetch that was ended goes on if the same is typed again.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  superlens fetch openai-community/gpt2
+  superlens fetch EleutherAI/pythia-70m@step3000
+  superlens model openai-community/gpt2
+
+Reads HF_HUB_CACHE, HF_HOME, HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE as huggingface_hub does. --json prints {id, revision, commit, dir,
+files: {name: bytes}, fetched_bytes, seconds}.")]
+pub struct Fetch {
+    /// The model: OWNER/NAME, and @REVISION (a branch, a tag or a commit) if it isn't "main"
+    #[arg(value_name = "ID")]
+    pub model: String,
+    /// The hub, or a mirror of it [default: HF_ENDPOINT, or https://huggingface.co]
+    #[arg(long, value_name = "URL")]
+    pub endpoint: Option<String>,
 }
 
 /// Store the activations of a model over texts
@@ -170,7 +193,8 @@ Examples:
   superlens model gpt2
   superlens model stories260K --json")]
 pub struct ModelAbout {
-    /// The model: a folder with config.json and model.safetensors (or its shards), or a .bin file of llama2.c
+    /// The model: a folder with config.json and model.safetensors (or its shards), a .bin file of llama2.c, or the name of a model in the
+    /// Hugging Face cache, OWNER/NAME[@REVISION]
     pub dir: PathBuf,
     /// The tokenizer, where it isn't beside the model
     #[arg(long, value_name = "FILE")]

@@ -7,6 +7,7 @@ pub mod diagnose;
 pub mod eval;
 mod eval_compare;
 mod eval_rows;
+pub mod fetch;
 pub mod generate;
 pub mod geometry;
 mod geometry_files;

@@ -6,6 +6,7 @@ use superlens_lm::TextError;
 use superlens_lm::model::{self, Config, ModelError, Site, Transformer};
 use superlens_lm::tokenizer::Tokenizer;
 
+use super::fetch;
 use crate::args::ModelFiles;
 use crate::failure::Failure;
 
@@ -15,12 +16,19 @@ const USUAL_CONTEXT: usize = 1024;
 /// A model that was opened.
 pub struct Model {
     pub dir: PathBuf,
+    /// As it was named.
+    named: PathBuf,
     pub transformer: Transformer,
 }
 
 impl Model {
-    pub fn open(dir: &Path) -> Result<Model, Failure> {
-        Ok(Model { dir: dir.to_owned(), transformer: model::open(dir)? })
+    /// A folder, a file, or a model that is in the cache by this name.
+    pub fn open(named: &Path) -> Result<Model, Failure> {
+        let dir = match named.to_str() {
+            Some(name) => fetch::cache().find(name)?,
+            None => named.to_owned(),
+        };
+        Ok(Model { transformer: model::open(&dir)?, dir, named: named.to_owned() })
     }
 
     /// The tokenizer that was named, or the one beside the model.
@@ -38,6 +46,9 @@ impl Model {
 
     /// Its name, as far as the folder tells.
     pub fn name(&self) -> String {
+        if self.dir != self.named {
+            return self.named.to_string_lossy().into_owned();
+        }
         self.dir.file_name().unwrap_or(self.dir.as_os_str()).to_string_lossy().into_owned()
     }
 

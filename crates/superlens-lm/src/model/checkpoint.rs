@@ -53,7 +53,7 @@ impl Checkpoint {
         let files: BTreeSet<String> = if single.exists() {
             [SINGLE.to_owned()].into()
         } else if index.exists() {
-            named_by(&index)?
+            files_of_index(&index)?
         } else {
             let pickled = ["pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt"]
                 .into_iter()
@@ -188,7 +188,7 @@ impl Checkpoint {
 }
 
 /// The files that an index names.
-fn named_by(index: &Path) -> Result<BTreeSet<String>, ModelError> {
+pub(crate) fn files_of_index(index: &Path) -> Result<BTreeSet<String>, ModelError> {
     let value = read_json(index)?;
     let map = value.get("weight_map").and_then(Value::as_object);
     let map = map.ok_or_else(|| ModelError::of(index, "weight_map", "expected an object of tensors and files"))?;

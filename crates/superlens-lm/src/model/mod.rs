@@ -27,6 +27,7 @@ use rayon::prelude::*;
 use superlens_tensor::Mat;
 
 pub use batch::{Batch, Memory};
+pub(crate) use checkpoint::files_of_index;
 pub use config::{Config, LayerKind, NormKind, Positions, Rope, Wiring};
 pub use error::ModelError;
 pub use families::{FAMILIES, Family, load};
