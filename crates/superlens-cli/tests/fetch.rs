@@ -85,7 +85,7 @@ fn superlens(root: &Path, endpoint: &str, words: &[&str]) -> Command {
         .env("HF_ENDPOINT", endpoint)
         .env("HF_TOKEN", "x")
         .env("NO_PROXY", "127.0.0.1");
-    ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"].iter().for_each(|variable| drop(command.env_remove(variable)));
+    ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"].iter().for_each(|variable| _ = command.env_remove(variable));
     command
 }
 

@@ -82,12 +82,14 @@ fn a_writing_that_was_ended_goes_on_after_its_last_whole_shard() {
         names.filter(|n| n.to_string_lossy().ends_with(".part")).count()
     };
     assert_eq!(parts(&path), 1);
+    let left = path.join(".x1y2z3.part");
+    fs::write(&left, "half a manifest").unwrap();
     let told = message(Rows::open(&path, None));
     assert!(told.contains("60 rows so far"), "{told}");
     let other = Plan { origin: Some("other".into()), ..plan(DType::F32, 30) };
     assert!(message(Writer::create(&path, &other).map(|_| ())).contains("unfinished store of something else"));
     let mut writer = Writer::create(&path, &plan(DType::F32, 30)).unwrap();
-    assert_eq!((writer.rows(), parts(&path)), (60, 0));
+    assert_eq!((writer.rows(), parts(&path), left.exists()), (60, 0, false));
     append(&mut writer, 60, 40);
     writer.finish().unwrap();
     assert_eq!(Manifest::read(&path).unwrap(), Manifest::read(&whole).unwrap());

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use superlens_tensor::Mat;
+use superlens_tensor::io::{is_part, remove_parts};
 
 use super::StoreError;
 use super::dtype::DType;
@@ -70,11 +71,13 @@ impl Writer {
         manifest.origin.clone_from(&plan.origin);
         match Manifest::read_file(&dir.join(UNFINISHED))? {
             Some((before, _)) => go_on(dir, &mut manifest, before)?,
-            None if fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) => {
+            None if fs::read_dir(dir).is_ok_and(|entries| entries.flatten().any(|e| !is_part(&e.file_name()))) => {
                 return Err(StoreError::new(dir, Problem::Taken));
             }
             None => {
                 fs::create_dir_all(dir).map_err(StoreError::writing(dir))?;
+                // Of a writer that was killed over the first of its files.
+                remove_parts(dir);
                 manifest.write(&dir.join(UNFINISHED))?;
             }
         }
@@ -210,6 +213,7 @@ fn go_on(dir: &Path, manifest: &mut Manifest, before: Manifest) -> Result<(), St
             }
         }
     }
+    remove_parts(dir);
     *manifest = before;
     Ok(())
 }

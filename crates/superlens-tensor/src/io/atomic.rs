@@ -1,5 +1,6 @@
 //! [`write_atomic`]: a file that is there whole or not at all.
 
+use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -10,12 +11,16 @@ const SUFFIX: &str = ".part";
 /// Removes the temporary files that killed processes left in `folder`. For folders that nobody else writes to; what can't be removed stays.
 pub fn remove_parts(folder: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        if name.to_str().is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX)) {
+        if is_part(&entry.file_name()) {
             // It does no harm.
             let _ = std::fs::remove_file(entry.path());
         }
     }
+}
+
+/// Whether a file is one of [`write_atomic`]'s that is not in its place yet.
+pub fn is_part(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX))
 }
 
 /// Writes `bytes` to `path` so that a reader, a crash or Ctrl-C never meets half of them: into a temporary

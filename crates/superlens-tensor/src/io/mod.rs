@@ -29,7 +29,7 @@ pub mod torch;
 use std::fmt;
 use std::path::Path;
 
-pub use atomic::{remove_parts, write_atomic};
+pub use atomic::{is_part, remove_parts, write_atomic};
 pub use csr::{is_csr, npy_header, read_csr, write_csr};
 pub use error::{Problem, ReadError};
 
