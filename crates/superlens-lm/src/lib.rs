@@ -4,6 +4,7 @@ pub mod corpus;
 pub mod generate;
 pub mod harvest;
 pub mod hub;
+pub mod intervene;
 pub mod model;
 pub mod store;
 mod text_error;

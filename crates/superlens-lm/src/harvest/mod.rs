@@ -16,11 +16,11 @@ use std::path::Path;
 use rayon::prelude::*;
 use superlens_tensor::Mat;
 
+use crate::TextError;
 use crate::corpus::{self, Documents, Position, Windows};
 use crate::model::{Site, Sites, Transformer};
 use crate::store::{self, DType, Manifest, StoreError, TokenRow, Writer};
 use crate::tokenizer::Tokenizer;
-use crate::{TextError, TextProblem};
 
 pub use origin::fingerprint;
 use piece::{PIECE_TOKENS, Piece, Pieces};
@@ -263,9 +263,4 @@ fn compute(model: &Transformer, sites: &Sites, order: &[Site], piece: Piece) -> 
         }
     });
     Computed { at: piece.at, tokens: piece.batch.tokens(), activations, rows: piece.rows }
-}
-
-/// What is wrong with tokens, told of the tokenizer that gave them.
-fn foreign(tokenizer: &Tokenizer, what: String) -> TextError {
-    TextError { path: tokenizer.path().to_owned(), problem: TextProblem::Wrong(what) }
 }

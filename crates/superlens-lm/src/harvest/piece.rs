@@ -5,7 +5,8 @@ use crate::model::{Batch, Transformer};
 use crate::store::TokenRow;
 use crate::tokenizer::Tokenizer;
 
-use super::{HarvestError, foreign};
+use super::HarvestError;
+use crate::TextError;
 
 /// Tokens of a piece, but for the window that passes it. Large enough that reading the weights costs little beside the products, small
 /// enough that activations stay in the cache.
@@ -61,7 +62,7 @@ impl<'a> Pieces<'a> {
         let (mut batch, mut rows) = (Batch::new(), Vec::new());
         while batch.tokens() < PIECE_TOKENS {
             let Some(window) = self.windows.next().transpose()? else { break };
-            self.model.check(&window.ids).map_err(|what| foreign(self.tokenizer, what))?;
+            self.model.check(&window.ids).map_err(|what| TextError::wrong(self.tokenizer.path(), what))?;
             batch.push(&window.ids);
             for mut row in window.rows() {
                 row.text = self.text(row.token_id);

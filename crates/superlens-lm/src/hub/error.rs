@@ -1,8 +1,8 @@
 //! [`HubError`]: which model or file of it, and what is wrong, in one line that says what to do.
 
 use std::fmt;
-use std::io;
-use std::path::Path;
+#[cfg(feature = "hub")]
+use std::{io, path::Path};
 
 /// Why a model could not be found or fetched.
 #[derive(Debug)]
@@ -33,6 +33,7 @@ impl HubError {
         HubError { subject: subject.into(), what: what.into(), system: true }
     }
 
+    #[cfg(feature = "hub")]
     pub(super) fn at(path: &Path) -> impl Fn(io::Error) -> HubError {
         move |e| HubError { subject: path.display().to_string(), what: e.to_string(), system: true }
     }

@@ -73,7 +73,7 @@ impl Batch {
         (self.starts[s], self.starts[s + 1])
     }
 
-    pub(super) fn past(&self, s: usize) -> usize {
+    pub(crate) fn past(&self, s: usize) -> usize {
         self.past[s]
     }
 

@@ -18,7 +18,7 @@ mod weights;
 
 #[cfg(test)]
 pub(crate) mod family_tests;
-#[cfg(test)]
+#[cfg(all(test, feature = "tokenizers"))]
 mod published;
 
 use std::path::Path;

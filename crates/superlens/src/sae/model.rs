@@ -186,6 +186,18 @@ impl Sae {
         }
         recon
     }
+
+    /// What a change of the latents of `x` adds to the reconstruction, `[rows, d_out]`: `change · w_dec`, times what the norm divided each row by.
+    pub fn added(&self, change: &Latents, x: View<'_>) -> Mat {
+        let mut added = sparse_dense(change, &self.w_dec);
+        if self.norm != InputNorm::None {
+            for (added, x) in added.data_mut().chunks_mut(self.d_out().max(1)).zip(x.data.chunks(x.cols.max(1))) {
+                let RowNorm { factor, .. } = self.norm.of(x);
+                added.iter_mut().for_each(|a| *a *= factor);
+            }
+        }
+        added
+    }
 }
 
 fn latents(d_sae: usize, rows: Vec<Sparse>) -> Latents {

@@ -73,7 +73,6 @@ fn stories260k_computes_what_was_published() {
 }
 
 /// The text that llama2.c's own documentation prints, token for token, and its words.
-#[cfg(feature = "tokenizers")]
 #[test]
 fn stories260k_says_what_was_published() {
     let Some(data) = named("SUPERLENS_TEST_DATA", "stories260K") else { return };
@@ -99,7 +98,6 @@ fn stories260k_says_what_was_published() {
 }
 
 /// Its loss on stories, and on the two texts of the reference.
-#[cfg(feature = "tokenizers")]
 #[test]
 fn stories260k_has_the_published_loss() {
     let (Some(data), Some(texts)) =

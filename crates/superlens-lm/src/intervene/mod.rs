@@ -1,0 +1,107 @@
+//! Changing what a model computes, and measuring what that does to its predictions: ablation, steering, scaling, patching, and whatever else
+//! implements [`Intervention`].
+//!
+//! What is changed is not the activations as such but coefficients that a [`Handle`] reads from them: columns (neurons, heads), the component
+//! along a direction, or the latents of a dictionary. The rest of the activations stays as it is.
+
+mod change;
+mod effects;
+mod handle;
+#[cfg(test)]
+mod tests;
+mod texts;
+
+use superlens_tensor::Mat;
+
+use crate::model::{Batch, Config, Point, Site, Sites, Transformer};
+
+pub use change::{Change, Turned};
+pub use effects::{Effect, Effects, Gathered, effects, gather};
+pub use handle::{Columns, Direction, Handle};
+pub use texts::{Text, read_texts};
+
+/// Which token a row is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// Its place in its sequence.
+    pub position: usize,
+    /// Its place in all that is run: what random choices follow from.
+    pub number: u64,
+}
+
+/// Something that is done to the activations at a site.
+pub trait Intervention: Sync {
+    /// Changes `x` `[rows, width]`, a row for each of `tokens`.
+    fn apply(&self, tokens: &[Token], x: &mut Mat);
+}
+
+/// Interventions that are made together.
+#[derive(Default)]
+pub struct Changes<'a> {
+    list: Vec<(Site, &'a dyn Intervention)>,
+    /// Where in each sequence; everywhere if `None`.
+    pub positions: Option<Vec<usize>>,
+}
+
+impl<'a> Changes<'a> {
+    /// One intervention at several sites. Panics on scores and patterns, whose rows are no tokens: a closure of the forward pass changes those.
+    pub fn new(sites: impl IntoIterator<Item = Site>, what: &'a dyn Intervention) -> Changes<'a> {
+        let one = |site: Site| {
+            assert!(
+                !matches!(site, Site::Block(_, Point::Scores | Point::Pattern)),
+                "{site} has no row for each token"
+            );
+            (site, what)
+        };
+        Changes { list: sites.into_iter().map(one).collect(), positions: None }
+    }
+
+    /// The same at some places of each sequence only.
+    pub fn at(self, positions: Option<Vec<usize>>) -> Changes<'a> {
+        Changes { positions, ..self }
+    }
+
+    pub fn sites(&self) -> impl Iterator<Item = Site> {
+        self.list.iter().map(|(site, _)| *site)
+    }
+
+    /// What is asked of a forward pass for these changes and its logits.
+    pub fn and_logits(&self, config: &Config) -> Sites {
+        Sites::and_logits(self.sites(), config)
+    }
+
+    /// Makes the changes at `site`. `tokens` are those of the rows of `x`; those of which `spared` is true stay as they are.
+    pub fn apply(&self, site: Site, tokens: &[Token], spared: Option<&[bool]>, x: &mut Mat) {
+        for (_, what) in self.list.iter().filter(|(at, _)| *at == site) {
+            let touched = |i: &usize| {
+                let here = self.positions.as_ref().is_none_or(|list| list.contains(&tokens[*i].position));
+                here && spared.is_none_or(|spared| !spared[*i])
+            };
+            let rows: Vec<usize> = (0..x.rows()).filter(touched).collect();
+            if rows.len() == x.rows() {
+                what.apply(tokens, x);
+            } else if !rows.is_empty() {
+                let mut some = x.select_rows(&rows);
+                what.apply(&rows.iter().map(|&i| tokens[i]).collect::<Vec<_>>(), &mut some);
+                rows.iter().enumerate().for_each(|(i, &row)| x.row_mut(row).copy_from_slice(some.row(i)));
+            }
+        }
+    }
+}
+
+/// The tokens of a batch, `first` the number of the first of them.
+pub fn tokens(batch: &Batch, first: u64) -> Vec<Token> {
+    let of = |s: usize| {
+        let (from, to) = batch.rows(s);
+        (from..to).map(move |row| Token { position: batch.past(s) + row - from, number: first + row as u64 })
+    };
+    (0..batch.sequences()).flat_map(of).collect()
+}
+
+/// The logits of a text, changed. Panics on a model without an output.
+pub fn run(model: &Transformer, text: &Text, changes: &Changes) -> Mat {
+    let tokens = tokens(&text.batch, text.first);
+    let mut hook = |site: Site, x: &mut Mat| changes.apply(site, &tokens, text.spared.as_deref(), x);
+    let logits = model.forward(&text.batch, &changes.and_logits(&model.config), None, &mut hook);
+    logits.expect("a model with an output")
+}
