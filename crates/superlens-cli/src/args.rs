@@ -1,6 +1,7 @@
 //! What can be typed. The help texts are part of the product: each command shows an example that works.
 
 mod geometry;
+mod intervene;
 mod model;
 mod recover;
 mod sae;
@@ -14,7 +15,8 @@ use superlens::diagnose::Basis;
 use superlens::toy::lab::TOYS;
 
 pub use geometry::{Coherence, Geometry, GeometryCommand, Pack, Readout, Room, Table};
-pub use model::{Fetch, Generate, Harvest, ModelAbout, ModelFiles, Reading, RunModel, SplitArg};
+pub use intervene::{ChangeArg, ChangeArgs, Intervene};
+pub use model::{Fetch, Generate, Harvest, ModelAbout, ModelFiles, Reading, RunModel, Sample, SplitArg, Texts};
 pub use recover::{Recover, RecoverPhase, RecoverRows, RecoverWhat};
 pub use sae::{Convert, Eval, Synth, Train};
 pub use store::{Store, StoreCommand};
@@ -81,6 +83,7 @@ pub enum Command {
     Harvest(Box<Harvest>),
     RunModel(Box<RunModel>),
     Generate(Box<Generate>),
+    Intervene(Box<Intervene>),
 }
 
 /// Train small models whose truth is known, and diagnose each as if it were not

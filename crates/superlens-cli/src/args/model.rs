@@ -2,16 +2,18 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 
+use super::ChangeArgs;
 use super::store::DTypeArg;
 
-/// Which model, and its tokenizer.
+/// Which model, and its tokenizer. Commands that can't do without have a group that requires it: an argument of an optional struct that is
+/// required by itself is always required.
 #[derive(Args, Debug)]
 pub struct ModelFiles {
     /// The model: a folder with config.json and model.safetensors (or its shards), a .bin file of llama2.c, or the name of a model in the
     /// Hugging Face cache, OWNER/NAME[@REVISION]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, required = false, value_name = "DIR")]
     pub model: PathBuf,
     /// The tokenizer, where it isn't beside the model: tokenizer.json, a folder, or a tok*.bin of llama2.c
     #[arg(long, value_name = "FILE")]
@@ -45,6 +47,8 @@ pub struct Fetch {
 /// Reads texts document by document, cuts their tokens to windows, runs the model no further than the last hook asked for, and writes a
 /// store that "superlens train" and "superlens diagnose" take. A harvest that was ended goes on if the same is typed again.
 #[derive(Args, Debug)]
+#[command(group(ArgGroup::new("needs_model").arg("model").required(true)))]
+#[command(group(ArgGroup::new("needs_text").arg("text").required(true)))]
 #[command(after_help = "\
 Examples:
   superlens harvest --model gpt2 --text corpus.txt --hook blocks.3.mlp.hook_post --out mlp3
@@ -58,15 +62,34 @@ writing.")]
 pub struct Harvest {
     #[command(flatten)]
     pub model: ModelFiles,
-    /// The texts, in their order: .txt, .jsonl or .parquet; - is standard input
-    #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
-    pub text: Vec<PathBuf>,
+    #[command(flatten)]
+    pub texts: Texts,
     /// The hooks, by the names of TransformerLens; * stands for anything
     #[arg(long, value_name = "NAME", num_args = 1.., required = true)]
     pub hook: Vec<String>,
     /// The store to make: a new folder
     #[arg(long, value_name = "STORE")]
     pub out: PathBuf,
+    /// Compute tokens that stand for no text (BOS, [CLS], [SEP], separators), but store no row for them
+    #[arg(long)]
+    pub skip_special_tokens: bool,
+    /// Stop at so many rows
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_tokens: Option<u64>,
+    /// How numbers are stored
+    #[arg(long, value_enum, default_value_t = DTypeArg::F16, value_name = "TYPE")]
+    pub dtype: DTypeArg,
+    /// Rows of a file [default: so many that the largest has 256 MB]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
+    pub shard_rows: Option<u64>,
+}
+
+/// Texts, and what of them a model sees at once.
+#[derive(Args, Debug)]
+pub struct Texts {
+    /// The texts, in their order: .txt, .jsonl or .parquet; - is standard input
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub text: Vec<PathBuf>,
     #[command(flatten)]
     pub reading: Reading,
     /// Tokens of a window, those that the tokenizer puts around it too [default: what the model was made for, 1024 at most]
@@ -81,18 +104,19 @@ pub struct Harvest {
     /// Windows without the tokens that the tokenizer puts around a text (BOS, [CLS], [SEP])
     #[arg(long)]
     pub bare: bool,
-    /// Compute tokens that stand for no text (BOS, [CLS], [SEP], separators), but store no row for them
+}
+
+/// Texts that a model's predictions are measured on.
+#[derive(Args, Debug)]
+pub struct Sample {
+    #[command(flatten)]
+    pub texts: Texts,
+    /// Measure on the first N tokens
+    #[arg(long, value_name = "N", default_value_t = 50_000, value_parser = clap::value_parser!(u64).range(2..))]
+    pub max_tokens: u64,
+    /// Change nothing at tokens that stand for no text (BOS, [CLS], [SEP], separators), and don't count their prediction
     #[arg(long)]
     pub skip_special_tokens: bool,
-    /// Stop at so many rows
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub max_tokens: Option<u64>,
-    /// How numbers are stored
-    #[arg(long, value_enum, default_value_t = DTypeArg::F16, value_name = "TYPE")]
-    pub dtype: DTypeArg,
-    /// Rows of a file [default: so many that the largest has 256 MB]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
-    pub shard_rows: Option<u64>,
 }
 
 /// How texts become documents.
@@ -121,6 +145,7 @@ pub enum SplitArg {
 
 /// Write what a model computes for one text: named activations and the logits
 #[derive(Args, Debug)]
+#[command(group(ArgGroup::new("needs_model").arg("model").required(true)))]
 #[command(after_help = "\
 Examples:
   superlens run-model --model gpt2 --text hello.txt --hook blocks.3.mlp.hook_post --out hello.safetensors
@@ -153,11 +178,15 @@ pub struct RunModel {
 /// Writes them one a line as .jsonl, which "superlens harvest" reads, or between lines of <|endoftext|> as text; without --out they are
 /// printed. A text ends where the model ends it, or at --length.
 #[derive(Args, Debug)]
+#[command(group(ArgGroup::new("needs_model").arg("model").required(true)))]
 #[command(after_help = "\
 Examples:
   superlens generate --model stories260K --tokens 200
   superlens generate --model gpt2 --prompt \"Once upon a time\" --tokens 100 --temperature 0
   superlens generate --model stories260K --tokens 2000000 --out stories.jsonl --seed 1
+  superlens generate --model gpt2 --tokens 100 --hook blocks.6.hook_resid_pre --sae runs/sae --latents 41 --do steer --by 8
+
+--hook and what follows it change activations while the model samples, as \"superlens intervene\" does.
 
 --json prints {tokens, texts, seconds, tokens_per_s, out}.")]
 pub struct Generate {
@@ -184,6 +213,8 @@ pub struct Generate {
     /// Only from the likeliest tokens that together have this probability
     #[arg(long, value_name = "P")]
     pub top_p: Option<f32>,
+    #[command(flatten)]
+    pub change: Option<ChangeArgs>,
 }
 
 /// Say what a model's folder holds: parameters, hooks and their widths, the tokenizer, what its weights look like

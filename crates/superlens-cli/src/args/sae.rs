@@ -7,8 +7,8 @@ use clap::Args;
 use superlens::sae::ARCHES;
 use superlens::sae::files::FORMATS;
 
-use super::Part;
 use super::tuning::Tuning;
+use super::{ModelFiles, Part, Sample};
 
 /// Train a sparse autoencoder, or another dictionary, on activations
 ///
@@ -103,6 +103,10 @@ Examples:
   superlens eval --sae runs/mlp --activations mlp_in.npy --targets mlp_out.npy
   superlens eval --sae runs/seed0 --compare runs/seed1 --activations held_out.npy
   superlens eval --sae runs/bench/sae --synthetic 16k --rows 500000 --json
+  superlens eval --sae runs/mlp3 --model gpt2 --text held_out.txt --hook blocks.3.mlp.hook_post
+
+With --model the reconstruction is also put in the place of the activations, and the loss of the model's predictions over --text told
+against that of zeros and of the mean in their place; without --activations, those of these texts are measured on.
 
 What each number is: docs/metrics.md")]
 pub struct Eval {
@@ -110,7 +114,7 @@ pub struct Eval {
     #[arg(long, value_name = "DIR")]
     pub sae: PathBuf,
     /// The activations: a .npy, .npz or .safetensors file, or a store; for a crosscoder several, with commas between them
-    #[arg(long, value_name = "PATH", required_unless_present = "synthetic")]
+    #[arg(long, value_name = "PATH", required_unless_present_any = ["synthetic", "model"])]
     pub activations: Option<PathBuf>,
     #[command(flatten)]
     pub part: Part,
@@ -141,6 +145,10 @@ pub struct Eval {
     /// Rows of the synthetic model
     #[arg(long, value_name = "N", default_value_t = 500_000, requires = "synthetic", value_parser = clap::value_parser!(u64).range(2..))]
     pub rows: u64,
+    #[command(flatten)]
+    pub model: Option<ModelFiles>,
+    #[command(flatten)]
+    pub sample: Option<Sample>,
 }
 
 /// Write activations whose features are known

@@ -6,11 +6,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use superlens::geometry::coherence::Capacity;
-use superlens::sae::{Encoder, Latents, Sae, files, metrics, saebench};
+use superlens::sae::{Encoder, Latents, Recovered, Sae, files, metrics, saebench};
 use superlens_tensor::io::write_atomic;
 
 use super::activations::not_finite;
 use super::eval_compare::{self, Other};
+use super::eval_model::{self, Spliced};
 use super::eval_rows::{Measured, Metadata, Piece};
 use crate::args::{Eval, Global};
 use crate::failure::Failure;
@@ -24,9 +25,11 @@ pub fn run(args: &Eval, global: Global) -> Result<(), Failure> {
     if let Some(file) = args.saebench.as_deref().filter(|file| file.exists()) {
         return Err(Failure::Input(format!("--saebench {}: expected a new file, found one", file.display())));
     }
-    let rows = match &args.synthetic {
-        Some(id) => Measured::model(id, args, global.seed, &sae, &progress)?,
-        None => Measured::files(args, &sae, &metadata)?,
+    let spliced = args.model.as_ref().map(|files| Spliced::open(files, args, &sae, &metadata)).transpose()?;
+    let rows = match (&args.synthetic, &spliced) {
+        (Some(id), _) => Measured::model(id, args, global.seed, &sae, &progress)?,
+        (None, Some(spliced)) if args.activations.is_none() => Measured::matrix(spliced.activations(), args, &sae)?,
+        _ => Measured::files(args, &sae, &metadata)?,
     };
     let window_from = window(args, rows.len())?;
     let truth = rows.truth();
@@ -84,8 +87,12 @@ pub fn run(args: &Eval, global: Global) -> Result<(), Failure> {
     if let Some(other) = &other {
         document["compare"] = eval_compare::document(&sae, other, &rows, mean, global.seed, &progress)?;
     }
+    let recovered = spliced.map(|spliced| spliced.recovered(&sae, &progress));
+    if let Some(recovered) = &recovered {
+        eval_model::tell(&mut document, recovered);
+    }
     if let Some(file) = &args.saebench {
-        write_saebench(file, args, &sae, &m, &metadata)?;
+        write_saebench(file, args, &sae, &m, &metadata, recovered.as_ref())?;
     }
     drop(progress);
     print(&document, global)
@@ -112,11 +119,12 @@ fn write_saebench(
     sae: &Sae,
     m: &metrics::Metrics,
     metadata: &Metadata,
+    recovered: Option<&Recovered>,
 ) -> Result<(), Failure> {
     let named = args.activations.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
     let dataset = named.or_else(|| args.synthetic.clone()).unwrap_or_default();
     let millis = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-    let document = saebench::core(sae, m, &saebench::About { metadata, dataset: &dataset, millis });
+    let document = saebench::core(sae, m, &saebench::About { metadata, dataset: &dataset, recovered, millis });
     let text = serde_json::to_vec_pretty(&document).map_err(io::Error::from)?;
     write_atomic(file, &text).map_err(|e| Failure::Input(format!("--saebench {}: {e}", file.display())))
 }

@@ -39,6 +39,11 @@ impl Measured {
         Ok(Measured::Model { model: Box::new(model), seed, rows: args.rows })
     }
 
+    /// Rows that are here already.
+    pub fn matrix(x: Mat, args: &Eval, sae: &Sae) -> Result<Measured, Failure> {
+        Ok(Measured::Files { x, y: None, truth: true_directions(args, sae)?, on: None })
+    }
+
     pub fn files(args: &Eval, sae: &Sae, metadata: &Metadata) -> Result<Measured, Failure> {
         let Some(file) = &args.activations else {
             return Err(Failure::Input("--activations: expected a file, found nothing".into()));
@@ -47,10 +52,7 @@ impl Measured {
         let x = SideBySide::open("--activations", &file.to_string_lossy(), &options, args.part.hook.as_deref())?;
         check_width("--activations", file, x.shape().1, sae.d_in())?;
         let y = to_rebuild(args, sae, metadata, &x)?;
-        let truth = args.truth.as_deref().map(read).transpose()?;
-        if let (Some(truth), Some(file)) = (&truth, &args.truth) {
-            check_width("--truth", file, truth.cols(), sae.d_out())?;
-        }
+        let truth = true_directions(args, sae)?;
         let x = match x {
             SideBySide::Matrix { mat, .. } => mat,
             SideBySide::Stores(rows) => {
@@ -186,4 +188,11 @@ pub fn check_width(flag: &str, file: &Path, found: usize, expected: usize) -> Re
         "{flag} {}: expected rows of {expected}, as the dictionary has, found rows of {found}",
         file.display()
     )))
+}
+
+fn true_directions(args: &Eval, sae: &Sae) -> Result<Option<Mat>, Failure> {
+    let Some(file) = &args.truth else { return Ok(None) };
+    let truth = read(file)?;
+    check_width("--truth", file, truth.cols(), sae.d_out())?;
+    Ok(Some(truth))
 }

@@ -5,11 +5,13 @@ use std::path::Path;
 use std::time::Instant;
 
 use superlens_lm::generate::{Choice, Plan, Refused, generate};
+use superlens_lm::intervene::{Changes, Intervention};
 use superlens_lm::tokenizer::Tokenizer;
 use superlens_tensor::Rng;
 
+use super::changes::Held;
 use super::model_files::Model;
-use crate::args::{Generate, Global};
+use crate::args::{ChangeArg, Generate, Global};
 use crate::failure::Failure;
 use crate::progress::Progress;
 
@@ -24,9 +26,24 @@ pub fn run(args: &Generate, global: Global) -> Result<(), Failure> {
     progress.at(0.0, "loading the model");
     let (model, tokenizer) = Model::with_tokenizer(&args.model)?;
     let plan = plan(args, &model, &tokenizer)?;
+    let config = &model.transformer.config;
+    let held = args.change.as_ref().map(|change| Held::new(change, config)).transpose()?;
+    let mut changes = Changes::default();
+    let handles;
+    let whats: Vec<Box<dyn Intervention + '_>>;
+    if let (Some(change), Some(held)) = (&args.change, &held) {
+        if matches!(change.change, ChangeArg::Mean | ChangeArg::Resample) {
+            let what = "--do: mean and resample are taken from texts, of which there are none here; `superlens intervene` has them";
+            return Err(Failure::Input(what.into()));
+        }
+        handles = held.handles(change, config)?;
+        whats = held.interventions(change, &handles, &model, &tokenizer, &[], &Rng::new(global.seed))?;
+        changes = held.all(&whats).at(change.positions.clone());
+    }
     let mut texts = Texts::new(args.out.as_deref(), &plan.prompt, &tokenizer)?;
     let (start, mut made) = (Instant::now(), 0);
-    generate(&model.transformer, &plan, &Rng::new(global.seed).fork("generate"), |ids| -> Result<(), Failure> {
+    let rng = Rng::new(global.seed).fork("generate");
+    generate(&model.transformer, &changes, &plan, &rng, |ids| -> Result<(), Failure> {
         made += ids.len() as u64;
         let rate = made as f64 / start.elapsed().as_secs_f64();
         progress.at(made as f64 / plan.tokens as f64, &format!("{made} tokens, {rate:.0} a second"));

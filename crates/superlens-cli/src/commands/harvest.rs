@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::Instant;
 
-use superlens_lm::corpus::{self, Split};
 use superlens_lm::harvest::{HarvestError, Plan, Watch, fingerprint, harvest};
 
 use super::memory::Peak;
 use super::model_files::{Model, sites};
-use crate::args::{Global, Harvest, Reading, SplitArg};
+use super::texts;
+use crate::args::{Global, Harvest};
 use crate::failure::Failure;
 use crate::progress::Progress;
 
@@ -22,20 +22,7 @@ pub fn run(args: &Harvest, global: Global) -> Result<(), Failure> {
     let (model, tokenizer) = Model::with_tokenizer(&args.model)?;
     let config = &model.transformer.config;
     let sites = sites(&args.hook, config)?;
-    let mut windows = corpus::Plan::new(model.context("--context", args.context)?, &tokenizer);
-    if args.bare {
-        (windows.prefix, windows.suffix) = (vec![], vec![]);
-    }
-    if args.pack {
-        let separator = tokenizer.eos().or(tokenizer.suffix().last().copied()).or(tokenizer.bos());
-        windows.pack = Some(separator.ok_or_else(|| {
-            let path = tokenizer.path().display();
-            Failure::Input(format!("--pack: {path} names no token that ends a text; leave out --pack"))
-        })?);
-        // The separator stands between documents; nothing goes around windows.
-        (windows.prefix, windows.suffix) = (vec![], vec![]);
-    }
-    windows.truncate = args.truncate;
+    let windows = texts::windows(&args.texts, &model, &tokenizer)?;
     let dtype = args.dtype.dtype();
     let widest = sites.iter().filter_map(|site| site.width(config)).max().unwrap_or(1);
     let plan = Plan {
@@ -54,8 +41,8 @@ pub fn run(args: &Harvest, global: Global) -> Result<(), Failure> {
         let rate = watch.tokens as f64 / start.elapsed().as_secs_f64();
         progress.at(watch.share, &format!("{} rows, {rate:.0} tokens a second", watch.rows));
     };
-    let reading = reading(&args.reading);
-    let done = harvest(&model.transformer, &tokenizer, &args.text, &reading, &args.out, &plan, &mut watch)?;
+    let reading = texts::reading(&args.texts.reading);
+    let done = harvest(&model.transformer, &tokenizer, &args.texts.text, &reading, &args.out, &plan, &mut watch)?;
     let seconds = start.elapsed().as_secs_f64();
     drop(progress);
     let rate = done.tokens as f64 / seconds;
@@ -76,17 +63,6 @@ pub fn run(args: &Harvest, global: Global) -> Result<(), Failure> {
         writeln!(out, "{}: the store; superlens store show tells what is in it", args.out.display())?;
     }
     Ok(out.flush()?)
-}
-
-/// How documents are told apart.
-pub fn reading(args: &Reading) -> corpus::Options {
-    let split = match (&args.separator, args.split) {
-        (Some(separator), _) => Split::Separator(separator.clone()),
-        (None, SplitArg::File) => Split::File,
-        (None, SplitArg::Lines) => Split::Lines,
-        (None, SplitArg::BlankLines) => Split::BlankLines,
-    };
-    corpus::Options { split, text_key: args.text_key.clone(), ..corpus::Options::default() }
 }
 
 impl From<HarvestError> for Failure {

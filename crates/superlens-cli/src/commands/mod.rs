@@ -1,17 +1,20 @@
 //! The commands, one file each.
 
 mod activations;
+mod changes;
 pub mod convert;
 pub mod demo;
 pub mod diagnose;
 pub mod eval;
 mod eval_compare;
+mod eval_model;
 mod eval_rows;
 pub mod fetch;
 pub mod generate;
 pub mod geometry;
 mod geometry_files;
 pub mod harvest;
+pub mod intervene;
 mod memory;
 pub mod model_about;
 mod model_files;
@@ -25,6 +28,7 @@ pub mod store;
 mod summary;
 pub mod synth;
 mod table;
+mod texts;
 pub mod toy;
 mod toy_help;
 pub mod train;

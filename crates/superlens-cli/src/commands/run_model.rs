@@ -102,7 +102,7 @@ fn listed(list: &str) -> Result<Vec<u32>, Failure> {
 }
 
 /// A whole text.
-fn text(path: &Path) -> Result<String, Failure> {
+pub fn text(path: &Path) -> Result<String, Failure> {
     let wrong = |what: String| Failure::Input(format!("{}: {what}", path.display()));
     let mut bytes = Vec::new();
     let read = if path.as_os_str() == STDIN {

@@ -7,7 +7,8 @@ mod tests;
 use rayon::prelude::*;
 use superlens_tensor::{Mat, Rng};
 
-use crate::model::{Batch, Config, Memory, Sites, Transformer};
+use crate::intervene::{Changes, tokens};
+use crate::model::{Batch, Config, Memory, Site, Transformer};
 
 pub use choice::Choice;
 
@@ -39,13 +40,15 @@ pub struct Plan {
 
 /// Samples texts and gives the ids of each, without those of the prompt, to `each` until there are as many tokens as planned.
 ///
-/// What is sampled is a function of the model, the plan and `rng`, whatever the number of threads. Text number `i` draws from a stream of its own.
+/// What is sampled is a function of the model, the changes, the plan and `rng`, whatever the number of threads. Text number `i` draws from a stream
+/// of its own. The changes are made at each token when it is computed, the prompt's too.
 ///
 /// # Errors
 /// A prompt that is empty, leaves no room or has tokens that the model has not; a model without an output; and the first error of `each`,
 /// after which nothing more is made.
 pub fn generate<E: From<Refused>>(
     model: &Transformer,
+    changes: &Changes,
     plan: &Plan,
     rng: &Rng,
     mut each: impl FnMut(&[u32]) -> Result<(), E>,
@@ -64,8 +67,10 @@ pub fn generate<E: From<Refused>>(
         } else {
             (GROUPS.min(left.div_ceil(most) as usize), texts)
         };
-        let all: Vec<Vec<Vec<u32>>> =
-            (group..group + groups as u64).into_par_iter().map(|g| sample(model, plan, rng, g, texts, room)).collect();
+        let all: Vec<Vec<Vec<u32>>> = (group..group + groups as u64)
+            .into_par_iter()
+            .map(|g| sample(model, changes, plan, rng, g, (texts, room)))
+            .collect();
         group += groups as u64;
         for text in all.iter().flatten() {
             let kept = text.len().min(usize::try_from(plan.tokens - made).unwrap_or(usize::MAX));
@@ -113,10 +118,17 @@ fn group_size(config: &Config, plan: &Plan) -> usize {
     (MEMORY_BYTES / text).clamp(1, TEXTS)
 }
 
-/// The texts of one group, each to its end or `room` tokens.
-fn sample(model: &Transformer, plan: &Plan, rng: &Rng, group: u64, texts: usize, room: usize) -> Vec<Vec<u32>> {
+/// So many texts, those of one group, each to its end or so many tokens.
+fn sample(
+    model: &Transformer,
+    changes: &Changes,
+    plan: &Plan,
+    rng: &Rng,
+    group: u64,
+    (texts, room): (usize, usize),
+) -> Vec<Vec<u32>> {
     let length = plan.prompt.len() + room;
-    let sites = Sites::and_logits([], &model.config);
+    let sites = changes.and_logits(&model.config);
     let mut memory = Memory::new(&model.config, texts, length);
     let mut streams: Vec<Rng> = (0..texts).map(|t| rng.fork_index(group).fork_index(t as u64)).collect();
     let mut made: Vec<Vec<u32>> = vec![Vec::new(); texts];
@@ -125,8 +137,10 @@ fn sample(model: &Transformer, plan: &Plan, rng: &Rng, group: u64, texts: usize,
     let mut batch = Batch::new();
     (0..texts).for_each(|_| batch.push(&plan.prompt));
     while open.iter().any(|&open| open) {
-        let logits =
-            model.forward(&batch, &sites, Some(&mut memory), &mut |_, _| {}).expect("checked: it has an output");
+        // No two tokens of a group have the same number.
+        let tokens = tokens(&batch, (group * length as u64 + past as u64) * texts as u64);
+        let mut hook = |site: Site, x: &mut Mat| changes.apply(site, &tokens, None, x);
+        let logits = model.forward(&batch, &sites, Some(&mut memory), &mut hook).expect("checked: it has an output");
         past += if past == 0 { plan.prompt.len() } else { 1 };
         let mut next = Batch::new();
         for t in 0..texts {

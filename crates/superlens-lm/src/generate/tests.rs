@@ -8,7 +8,7 @@ fn plan(tokens: u64) -> Plan {
 
 fn texts(model: &Transformer, plan: &Plan, seed: u64) -> Vec<Vec<u32>> {
     let mut all = Vec::new();
-    let made = generate(model, plan, &Rng::new(seed), |ids| {
+    let made = generate(model, &Changes::default(), plan, &Rng::new(seed), |ids| {
         all.push(ids.to_vec());
         Ok::<(), Refused>(())
     });
@@ -17,7 +17,7 @@ fn texts(model: &Transformer, plan: &Plan, seed: u64) -> Vec<Vec<u32>> {
 }
 
 fn refused(model: &Transformer, plan: &Plan) -> String {
-    generate(model, plan, &Rng::new(0), |_| Ok::<(), Refused>(())).unwrap_err().to_string()
+    generate(model, &Changes::default(), plan, &Rng::new(0), |_| Ok::<(), Refused>(())).unwrap_err().to_string()
 }
 
 /// Without a memory: the whole text is run again for each token.

@@ -44,16 +44,21 @@ pub struct Changes<'a> {
 }
 
 impl<'a> Changes<'a> {
-    /// One intervention at several sites. Panics on scores and patterns, whose rows are no tokens: a closure of the forward pass changes those.
+    /// One intervention at several sites. Panics as [`of`](Self::of).
     pub fn new(sites: impl IntoIterator<Item = Site>, what: &'a dyn Intervention) -> Changes<'a> {
-        let one = |site: Site| {
+        Changes::of(sites.into_iter().map(|site| (site, what)))
+    }
+
+    /// Interventions, each at its site. Panics on scores and patterns, whose rows are no tokens: a closure of the forward pass changes those.
+    pub fn of(list: impl IntoIterator<Item = (Site, &'a dyn Intervention)>) -> Changes<'a> {
+        let list: Vec<(Site, &dyn Intervention)> = list.into_iter().collect();
+        for (site, _) in &list {
             assert!(
                 !matches!(site, Site::Block(_, Point::Scores | Point::Pattern)),
                 "{site} has no row for each token"
             );
-            (site, what)
-        };
-        Changes { list: sites.into_iter().map(one).collect(), positions: None }
+        }
+        Changes { list, positions: None }
     }
 
     /// The same at some places of each sequence only.

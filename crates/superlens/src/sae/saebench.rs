@@ -1,11 +1,11 @@
 //! A result as SAEBench writes it: the JSON of its `core` evaluation (`eval_output_schema_core.json` of the package `sae-bench` 0.6.0).
 //!
-//! The schema requires every metric and allows no null, also for those of the language model that these activations came from, which is
-//! not here. They are −1, which is what SAEBench itself writes for NaN; `eval_result_unstructured.not_measured` names them.
+//! The schema requires every metric and allows no null, also for those of the language model that these activations came from. Where that is not
+//! here, they are −1, which is what SAEBench itself writes for NaN; `eval_result_unstructured.not_measured` names them.
 
 use super::agreement::{Nearest, nearest_within};
 use super::metrics::Metrics;
-use super::{Activation, Encoder, Sae};
+use super::{Activation, Encoder, Recovered, Sae};
 use serde_json::{Map, Value, json};
 use superlens_tensor::Rng;
 
@@ -29,6 +29,8 @@ pub struct About<'a> {
     pub metadata: &'a Map<String, Value>,
     /// Name of the activations, in the place of the dataset's.
     pub dataset: &'a str,
+    /// What the model's predictions lose, where it was there.
+    pub recovered: Option<&'a Recovered>,
     /// Now, in milliseconds since 1970.
     pub millis: u64,
 }
@@ -37,13 +39,15 @@ pub struct About<'a> {
 pub fn core(sae: &Sae, m: &Metrics, about: &About) -> Value {
     assert_eq!((sae.d_sae(), sae.d_in()), (m.density.len(), sae.d_out()), "metrics of another dictionary");
     let latents = of_latents(sae);
-    let metrics = metrics(m, &latents);
+    let metrics = metrics(m, &latents, about.recovered);
+    let with_model = about.recovered.is_some();
     let seed = Rng::new(about.millis).fork(&metrics.to_string());
     let said = |key: &str| about.metadata.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let mut config = about.metadata.clone();
     config.entry("d_in").or_insert(sae.d_in().into());
     config.entry("d_sae").or_insert(sae.d_sae().into());
-    let mut unknown: Vec<String> = OF_THE_MODEL.iter().map(|name| format!("eval_result_metrics.{name}")).collect();
+    let of_the_model = OF_THE_MODEL.iter().filter(|_| !with_model);
+    let mut unknown: Vec<String> = of_the_model.map(|name| format!("eval_result_metrics.{name}")).collect();
     unknown.push("eval_result_details.consistent_activation_heuristic".into());
     if latents.encoder.is_none() {
         unknown.push("eval_result_metrics.misc_metrics.average_max_encoder_cosine_sim".into());
@@ -56,7 +60,7 @@ pub fn core(sae: &Sae, m: &Metrics, about: &About) -> Value {
             "model_name": said("model_name"), "llm_dtype": "float32", "dataset": about.dataset,
             "batch_size_prompts": 0, "context_size": 0,
             "n_eval_reconstruction_batches": 0, "n_eval_sparsity_variance_batches": 1,
-            "compute_kl": false, "compute_ce_loss": false, "compute_l2_norms": true, "compute_sparsity_metrics": true,
+            "compute_kl": with_model, "compute_ce_loss": with_model, "compute_l2_norms": true, "compute_sparsity_metrics": true,
             "compute_variance_metrics": true, "compute_featurewise_density_statistics": true,
             "compute_featurewise_weight_based_metrics": true, "exclude_special_tokens_from_reconstruction": false,
             "verbose": false,
@@ -111,8 +115,13 @@ fn of_latents(sae: &Sae) -> OfLatents {
     OfLatents { decoder, encoder: Some(encoder) }
 }
 
+/// In the order of [`OF_THE_MODEL`]; ablation is SAEBench's, by zero.
+fn of_the_model(r: &Recovered) -> [f64; 7] {
+    [r.kl_div_score(), r.kl_zero, r.kl_sae, r.ce_loss_score(), r.ce_zero, r.ce_sae, r.ce_clean]
+}
+
 /// Two levels, categories and their metrics: a third is refused by readers.
-fn metrics(m: &Metrics, latents: &OfLatents) -> Value {
+fn metrics(m: &Metrics, latents: &OfLatents, recovered: Option<&Recovered>) -> Value {
     let mean = |nearest: &[Nearest]| nearest.iter().map(|n| n.signed).sum::<f64>() / nearest.len() as f64;
     let mut metrics = json!({
         "reconstruction_quality": {
@@ -125,7 +134,7 @@ fn metrics(m: &Metrics, latents: &OfLatents) -> Value {
         },
         "sparsity": { "l0": number(m.l0), "l1": number(m.l1) },
         "token_stats": {
-            "total_tokens_eval_reconstruction": 0, "total_tokens_eval_sparsity_variance": m.rows,
+            "total_tokens_eval_reconstruction": recovered.map_or(0, |r| r.tokens), "total_tokens_eval_sparsity_variance": m.rows,
         },
         "misc_metrics": {
             "freq_over_1_percent": number(m.denser(0.01)), "freq_over_10_percent": number(m.denser(0.1)),
@@ -136,9 +145,9 @@ fn metrics(m: &Metrics, latents: &OfLatents) -> Value {
             "frac_alive": number(m.denser(0.0)),
         },
     });
-    for name in OF_THE_MODEL {
+    for (i, name) in OF_THE_MODEL.iter().enumerate() {
         if let Some((category, metric)) = name.split_once('.') {
-            metrics[category][metric] = UNKNOWN.into();
+            metrics[category][metric] = recovered.map_or(UNKNOWN, |r| number(of_the_model(r)[i])).into();
         }
     }
     metrics
@@ -190,7 +199,7 @@ mod tests {
     fn document(sae: &Sae) -> Value {
         let x = Mat::from_vec(2, 2, vec![1.0, 0.0, -1.0, 2.0]);
         let metadata = json!({"model_name": "m"}).as_object().unwrap().clone();
-        core(sae, &evaluate(sae, &x), &About { metadata: &metadata, dataset: "x.npy", millis: 17 })
+        core(sae, &evaluate(sae, &x), &About { metadata: &metadata, dataset: "x.npy", recovered: None, millis: 17 })
     }
 
     #[test]

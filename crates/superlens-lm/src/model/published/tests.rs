@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use crate::generate::{Choice, Plan, Refused, generate};
+use crate::intervene::Changes;
 use crate::model::family_tests::{run, tensors};
 use crate::model::loss::surprise;
 use crate::model::{Batch, Sites, load, load_llama2c};
@@ -87,7 +88,7 @@ fn stories260k_says_what_was_published() {
         let more = ids.len() - 1;
         let plan = Plan { tokens: more as u64, length: 512, prompt: vec![1], ends: vec![], choice: likeliest };
         let mut said = vec![1];
-        generate(&model, &plan, &superlens_tensor::Rng::new(0), |more| {
+        generate(&model, &Changes::default(), &plan, &superlens_tensor::Rng::new(0), |more| {
             said.extend(more);
             Ok::<(), Refused>(())
         })

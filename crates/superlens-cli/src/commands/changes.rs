@@ -1,0 +1,216 @@
+//! Interventions as flags name them.
+
+use std::path::Path;
+
+use superlens::sae::{LatentHandle, Sae, Splice};
+use superlens_lm::intervene::{Change, Changes, Columns, Direction, Handle, Intervention, Text, Turned, gather};
+use superlens_lm::model::{Config, Point, Site};
+use superlens_lm::tokenizer::Tokenizer;
+use superlens_tensor::Rng;
+use superlens_tensor::io::{ReadOptions, read_directions};
+
+use super::eval::dictionary;
+use super::model_files::{Model, sites};
+use crate::args::{ChangeArg, ChangeArgs};
+use crate::failure::Failure;
+
+/// Tokens that "resample" draws from, and positions of a patch.
+const DONORS: usize = 1 << 16;
+
+/// What is changed at each hook: what the changes themselves borrow from.
+pub struct Held {
+    sae: Option<Sae>,
+    sites: Vec<Site>,
+}
+
+impl Held {
+    /// # Errors
+    /// Flags that don't go together, hooks that the model has not, and dictionaries of another width.
+    pub fn new(args: &ChangeArgs, config: &Config) -> Result<Held, Failure> {
+        let sites = sites(&args.hook, config)?;
+        for site in &sites {
+            if site.width(config).is_none() {
+                return Err(wrong(format!("--hook: {site} has no row for each token; nothing is changed there")));
+            }
+        }
+        check(args)?;
+        let sae = args.sae.as_deref().map(|path| fitting(path, &sites, config)).transpose()?;
+        Ok(Held { sae, sites })
+    }
+
+    /// All that is done, at once.
+    pub fn all<'a>(&self, whats: &'a [Box<dyn Intervention + 'a>]) -> Changes<'a> {
+        Changes::of(self.sites.iter().copied().zip(whats.iter().map(|what| &**what as &dyn Intervention)))
+    }
+
+    /// What is done at each hook, by itself.
+    pub fn each<'a>(&self, whats: &'a [Box<dyn Intervention + 'a>]) -> Vec<Changes<'a>> {
+        self.sites.iter().zip(whats).map(|(&site, what)| Changes::new([site], &**what)).collect()
+    }
+
+    /// What is taken hold of at each hook.
+    pub fn handles(&self, args: &ChangeArgs, config: &Config) -> Result<Vec<Box<dyn Handle + '_>>, Failure> {
+        self.sites.iter().map(|&site| self.handle(args, site, config)).collect()
+    }
+
+    fn handle(&self, args: &ChangeArgs, site: Site, config: &Config) -> Result<Box<dyn Handle + '_>, Failure> {
+        let width = site.width(config).unwrap_or_default();
+        let below = |flag: &str, list: &[usize], most: usize| match list.iter().find(|&&j| j >= most) {
+            Some(j) => Err(wrong(format!("{flag}: {site} has 0 to {}, found {j}", most - 1))),
+            None => Ok(()),
+        };
+        if let (Some(sae), false) = (&self.sae, args.latents.is_empty()) {
+            below("--latents", &args.latents, sae.d_sae())?;
+            return Ok(Box::new(LatentHandle { sae, latents: once(&args.latents) }));
+        }
+        if let Some(file) = &args.direction {
+            return Ok(Box::new(direction(file, args, site, width)?));
+        }
+        if !args.heads.is_empty() {
+            let heads = match site {
+                Site::Block(_, Point::Z | Point::Q | Point::RotQ) => config.heads,
+                Site::Block(_, Point::K | Point::RotK | Point::V) => config.kv_heads,
+                _ => {
+                    return Err(wrong(format!(
+                        "--heads: {site} is not split into heads; name hook_z, hook_q, hook_k or hook_v"
+                    )));
+                }
+            };
+            below("--heads", &args.heads, heads)?;
+            let d = config.d_head;
+            return Ok(Box::new(Columns(once(&args.heads).iter().flat_map(|h| h * d..(h + 1) * d).collect())));
+        }
+        if args.columns.is_empty() {
+            return Ok(Box::new(Columns((0..width).collect())));
+        }
+        below("--columns", &args.columns, width)?;
+        Ok(Box::new(Columns(once(&args.columns))))
+    }
+
+    /// What becomes of it at each hook; `texts` are those that means and other tokens are taken from.
+    pub fn interventions<'a>(
+        &'a self,
+        args: &ChangeArgs,
+        handles: &'a [Box<dyn Handle + '_>],
+        model: &Model,
+        tokenizer: &Tokenizer,
+        texts: &[Text],
+        rng: &Rng,
+    ) -> Result<Vec<Box<dyn Intervention + 'a>>, Failure> {
+        let donor = args.from.as_deref().map(|path| donor(path, model, tokenizer)).transpose()?;
+        let (transformer, by) = (&model.transformer, args.by.unwrap_or(0.0));
+        let gathered =
+            |site: Site, handle: &dyn Handle, texts: &[Text]| gather(transformer, texts, site, handle, DONORS);
+        let one = |(&site, handle): (&Site, &'a Box<dyn Handle + '_>)| -> Box<dyn Intervention + 'a> {
+            let handle = &**handle;
+            let change = match args.change {
+                ChangeArg::Zero => Change::Zero,
+                ChangeArg::Mean => Change::Fill(gathered(site, handle, texts).mean),
+                ChangeArg::Resample => {
+                    Change::Draw { from: gathered(site, handle, texts).rows, rng: rng.fork(&site.to_string()) }
+                }
+                ChangeArg::Scale => Change::Scale(by),
+                ChangeArg::Steer => Change::Add(by),
+                ChangeArg::Patch => Change::Patch(gathered(site, handle, donor.as_slice()).rows),
+                ChangeArg::Splice => {
+                    let sae = self.sae.as_ref().expect("checked: a splice has a dictionary");
+                    return Box::new(Splice { sae, keep_error: args.keep_error });
+                }
+            };
+            Box::new(Turned { handle, change })
+        };
+        Ok(self.sites.iter().zip(handles).map(one).collect())
+    }
+}
+
+fn wrong(what: String) -> Failure {
+    Failure::Input(what)
+}
+
+/// Flags that go with what is done.
+fn check(args: &ChangeArgs) -> Result<(), Failure> {
+    use ChangeArg::{Patch, Scale, Splice, Steer};
+    if args.hook.is_empty() {
+        return Err(wrong("--hook: expected the hooks at which something is changed, found none".into()));
+    }
+    let takes_by = matches!(args.change, Scale | Steer);
+    match args.by {
+        None if takes_by => return Err(wrong("--by: expected a number, found none".into())),
+        Some(_) if !takes_by => return Err(wrong("--by: goes with --do scale and --do steer".into())),
+        Some(by) if !by.is_finite() => return Err(wrong(format!("--by: expected a finite number, found {by}"))),
+        _ => {}
+    }
+    if args.from.is_some() != (args.change == Patch) {
+        return Err(wrong("--from: goes with --do patch, which needs it".into()));
+    }
+    let named = !args.columns.is_empty() || !args.heads.is_empty() || args.direction.is_some();
+    if args.change == Splice {
+        if args.sae.is_none() || named || !args.latents.is_empty() {
+            return Err(wrong(
+                "--do splice: takes --sae and all of the activations; leave out what names parts of them".into(),
+            ));
+        }
+    } else if args.keep_error {
+        return Err(wrong("--keep-error: goes with --do splice; other changes keep it".into()));
+    } else if args.sae.is_some() && args.latents.is_empty() {
+        return Err(wrong("--latents: expected latents of --sae, or --do splice".into()));
+    }
+    Ok(())
+}
+
+/// A dictionary whose activations are those of the hooks.
+pub fn fitting(path: &Path, sites: &[Site], config: &Config) -> Result<Sae, Failure> {
+    let sae = dictionary(path)?.sae;
+    check_dictionary(path, &sae, sites, config)?;
+    Ok(sae)
+}
+
+/// # Errors
+/// Transcoders, and dictionaries of another width than that of a site.
+pub fn check_dictionary(path: &Path, sae: &Sae, sites: &[Site], config: &Config) -> Result<(), Failure> {
+    let told = |what: String| Err(Failure::Input(format!("--sae {}: {what}", path.display())));
+    if sae.d_in() != sae.d_out() || sae.skip.is_some() {
+        return told(
+            "rebuilds other activations than it reads (a transcoder), so it can't stand in their place".into(),
+        );
+    }
+    match sites.iter().find(|site| site.width(config) != Some(sae.d_in())) {
+        Some(site) => {
+            let width = site.width(config).unwrap_or_default();
+            told(format!("is of activations of width {}, but {site} has {width}", sae.d_in()))
+        }
+        None => Ok(()),
+    }
+}
+
+fn direction(file: &Path, args: &ChangeArgs, site: Site, width: usize) -> Result<Direction, Failure> {
+    let told = |what: String| Failure::Input(format!("--direction {}: {what}", file.display()));
+    let mat =
+        read_directions(file, &ReadOptions { key: args.key.clone(), flatten: false }).map_err(Failure::input)?.mat;
+    if mat.cols() != width {
+        return Err(told(format!("has {} columns, but {site} has {width}", mat.cols())));
+    }
+    let row = match (args.row, mat.rows()) {
+        (None, 1) => 0,
+        (None, rows) => return Err(told(format!("has {rows} rows; choose one with --row"))),
+        (Some(row), rows) if row >= rows => return Err(told(format!("--row: has 0 to {}, found {row}", rows - 1))),
+        (Some(row), _) => row,
+    };
+    Direction::new(mat.row(row).to_vec()).ok_or_else(|| told(format!("row {row} has no direction: it is all zero")))
+}
+
+/// The text that a patch comes from, as one sequence.
+fn donor(path: &Path, model: &Model, tokenizer: &Tokenizer) -> Result<Text, Failure> {
+    let ids = tokenizer.ids(&super::run_model::text(path)?, true)?;
+    if ids.is_empty() {
+        return Err(Failure::Input(format!("--from {}: holds no token", path.display())));
+    }
+    model.transformer.check(&ids).map_err(|what| Failure::Input(format!("--from {}: {what}", path.display())))?;
+    Ok(Text::one(&ids))
+}
+
+/// Each once, in their order.
+fn once(list: &[usize]) -> Vec<usize> {
+    let mut seen = std::collections::HashSet::new();
+    list.iter().copied().filter(|j| seen.insert(*j)).collect()
+}

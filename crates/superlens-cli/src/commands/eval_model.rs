@@ -1,0 +1,73 @@
+//! What of a model's predictions a dictionary keeps.
+
+use serde_json::{Map, Value};
+use superlens::sae::{Recovered, Sae, Splice};
+use superlens_lm::intervene::{Columns, Text, gather};
+use superlens_lm::model::Site;
+use superlens_tensor::Mat;
+
+use super::changes::check_dictionary;
+use super::model_files::Model;
+use super::texts;
+use crate::args::{Eval, ModelFiles};
+use crate::failure::Failure;
+use crate::progress::Progress;
+
+/// A model, the site that a dictionary is of, and texts to run.
+pub struct Spliced {
+    model: Model,
+    site: Site,
+    texts: Vec<Text>,
+}
+
+impl Spliced {
+    /// # Errors
+    /// What is wrong with the model and the texts; a hook that nobody names or that the model has not; a dictionary of other activations.
+    pub fn open(files: &ModelFiles, args: &Eval, sae: &Sae, metadata: &Map<String, Value>) -> Result<Spliced, Failure> {
+        let Some(sample) = &args.sample else {
+            return Err(Failure::Input("--text: expected texts for --model to run, found none".into()));
+        };
+        let (model, tokenizer) = Model::with_tokenizer(files)?;
+        let said = args.part.hook.as_deref().or_else(|| metadata.get("hook_name").and_then(Value::as_str));
+        let Some(hook) = said else {
+            let what = "the dictionary does not say which activations it is of; name their hook in the model";
+            return Err(Failure::Input(format!("--hook: {what}")));
+        };
+        let site =
+            Site::parse(hook, &model.transformer.config).map_err(|what| Failure::Input(format!("--hook: {what}")))?;
+        check_dictionary(&args.sae, sae, &[site], &model.transformer.config)?;
+        let texts = texts::sample(sample, &model, &tokenizer)?;
+        Ok(Spliced { model, site, texts })
+    }
+
+    /// The activations over the texts, those of spared tokens left out.
+    pub fn activations(&self) -> Mat {
+        let width = self.site.width(&self.model.transformer.config).unwrap_or_default();
+        gather(&self.model.transformer, &self.texts, self.site, &Columns((0..width).collect()), usize::MAX).rows
+    }
+
+    pub fn recovered(&self, sae: &Sae, progress: &Progress) -> Recovered {
+        let splice = Splice { sae, keep_error: false };
+        let watch = |share: f64| progress.at(0.8 + 0.2 * share, "running the model");
+        Recovered::measure(&self.model.transformer, &self.texts, self.site, &splice, &watch)
+    }
+}
+
+/// Adds the numbers by the names that SAEBench gives them, and those against the mean.
+pub fn tell(document: &mut Value, r: &Recovered) {
+    let numbers = [
+        ("ce_loss_score", r.ce_loss_score()),
+        ("ce_loss_score_mean", r.ce_loss_score_mean()),
+        ("ce_loss_without_sae", r.ce_clean),
+        ("ce_loss_with_sae", r.ce_sae),
+        ("ce_loss_with_ablation", r.ce_zero),
+        ("ce_loss_with_mean_ablation", r.ce_mean),
+        ("kl_div_score", r.kl_div_score()),
+        ("kl_div_score_mean", r.kl_div_score_mean()),
+        ("kl_div_with_sae", r.kl_sae),
+        ("kl_div_with_ablation", r.kl_zero),
+        ("kl_div_with_mean_ablation", r.kl_mean),
+    ];
+    numbers.into_iter().for_each(|(name, number)| document[name] = number.into());
+    document["predictions"] = r.tokens.into();
+}

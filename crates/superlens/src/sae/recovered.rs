@@ -1,0 +1,69 @@
+//! [`Recovered`]: how much of a model's predictions a dictionary keeps, when it stands in the place of the activations.
+
+use superlens_lm::intervene::{Change, Changes, Columns, Intervention, Text, Turned, effects, gather};
+use superlens_lm::model::{Site, Transformer};
+
+/// Losses (cross entropy of the next token) and divergences `KL(clean ‖ changed)`, in nats a token, of a model whose activations at one site were
+/// replaced: by a dictionary's, by zero, and by their mean over the texts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Recovered {
+    /// Predictions that were counted.
+    pub tokens: u64,
+    pub ce_clean: f64,
+    pub ce_sae: f64,
+    pub ce_zero: f64,
+    pub ce_mean: f64,
+    pub kl_sae: f64,
+    pub kl_zero: f64,
+    pub kl_mean: f64,
+}
+
+impl Recovered {
+    /// Runs the texts four times. `sae` is what stands in the place of the activations: a [`Splice`](super::Splice). `watch` is told the share that
+    /// is done. Panics on a model that gives no next tokens, on a site without a row for each token, and where all tokens are spared.
+    pub fn measure(
+        model: &Transformer,
+        texts: &[Text],
+        site: Site,
+        sae: &dyn Intervention,
+        watch: &(dyn Fn(f64) + Sync),
+    ) -> Recovered {
+        let all = Columns((0..site.width(&model.config).expect("a row for each token")).collect());
+        let mean = Change::Fill(gather(model, texts, site, &all, 1).mean);
+        let (zero, mean) = (Turned { handle: &all, change: Change::Zero }, Turned { handle: &all, change: mean });
+        let changes = [sae, &zero, &mean].map(|what| Changes::new([site], what));
+        let found = effects(model, texts, &changes, watch);
+        let [sae, zero, mean] = found.changed[..] else { unreachable!("an effect for each change") };
+        Recovered {
+            tokens: found.tokens,
+            ce_clean: found.loss,
+            ce_sae: sae.loss,
+            ce_zero: zero.loss,
+            ce_mean: mean.loss,
+            kl_sae: sae.kl,
+            kl_zero: zero.kl,
+            kl_mean: mean.kl,
+        }
+    }
+
+    /// `(CE_zero − CE_sae) / (CE_zero − CE_clean)`: 1 where nothing is lost, 0 where it is as bad as zeros (SAEBench, Karvonen et al. 2025, arXiv
+    /// 2503.09532).
+    pub fn ce_loss_score(&self) -> f64 {
+        (self.ce_zero - self.ce_sae) / (self.ce_zero - self.ce_clean)
+    }
+
+    /// The same against the mean in place of zero: the harder yardstick, for where zero is far from everything that occurs.
+    pub fn ce_loss_score_mean(&self) -> f64 {
+        (self.ce_mean - self.ce_sae) / (self.ce_mean - self.ce_clean)
+    }
+
+    /// `(KL_zero − KL_sae) / KL_zero`.
+    pub fn kl_div_score(&self) -> f64 {
+        (self.kl_zero - self.kl_sae) / self.kl_zero
+    }
+
+    /// The same against the mean.
+    pub fn kl_div_score_mean(&self) -> f64 {
+        (self.kl_mean - self.kl_sae) / self.kl_mean
+    }
+}
