@@ -1,0 +1,181 @@
+//! `superlens intervene`, `generate` with changes, and `eval --model`, on a tiny model.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+mod tiny_model;
+use tiny_model::{Setting, superlens};
+
+const HOOK: &str = "blocks.1.hook_resid_pre";
+
+/// With a dictionary of the stream in `run`.
+fn with_dictionary() -> Setting {
+    let setting = Setting::new();
+    setting.document(&format!(
+        "harvest --model @model --text @text.txt --context 16 --dtype f32 --hook {HOOK} --out @store"
+    ));
+    setting.document(
+        "train --activations @store --arch topk --d-sae 48 --k 6 --steps 300 --batch 256 --lr 0.003 --out @run",
+    );
+    setting
+}
+
+fn changed(setting: &Setting, line: &str) -> Vec<Value> {
+    let told = setting.document(&format!("intervene --model @model --text @text.txt --context 16 {line}"));
+    assert!(told["loss"].as_f64().unwrap() > 1.0 && told["tokens"].as_u64().unwrap() > 3000);
+    told["changes"].as_array().unwrap().clone()
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("{value}"))
+}
+
+#[test]
+fn what_a_change_does_is_told_for_each_hook() {
+    let setting = Setting::new();
+    let each = changed(&setting, "--hook blocks.*.attn.hook_z --do zero --each");
+    assert_eq!(each.len(), 2);
+    assert_eq!(each[0]["hooks"], json!(["blocks.0.attn.hook_z"]));
+    let both = changed(&setting, "--hook blocks.*.attn.hook_z --do zero");
+    assert_eq!((both.len(), &both[0]["hooks"]), (1, &json!(["blocks.0.attn.hook_z", "blocks.1.attn.hook_z"])));
+    assert!(number(&each[0]["kl"]) > 0.0 && number(&both[0]["kl"]) > number(&each[1]["kl"]));
+    let kl = |line: &str| number(&changed(&setting, line)[0]["kl"]);
+    assert_eq!(kl("--hook blocks.0.mlp.hook_post --do scale --by 1"), 0.0);
+    // A head is its columns.
+    assert_eq!(
+        kl("--hook blocks.0.attn.hook_z --do mean --heads 1"),
+        kl("--hook blocks.0.attn.hook_z --do mean --columns 6,7,8,9,10,11")
+    );
+    // Resampling draws by the seed alone.
+    let drawn = |more: &str| kl(&format!("--hook {HOOK} --do resample {more}"));
+    assert!(drawn("--threads 1") == drawn("--threads 3") && drawn("--seed 1") != drawn("--seed 2"));
+    // Of a text from itself nothing changes; from another something does, and only where it is asked for.
+    fs::write(setting.path("text.txt"), fs::read_to_string(setting.path("text.txt")).unwrap().repeat(8)).unwrap();
+    fs::write(setting.path("one.txt"), "0123456789").unwrap();
+    fs::write(setting.path("other.txt"), "9876543210").unwrap();
+    let patch = |from: &str, more: &str| {
+        let line =
+            format!("intervene --model @model --text @one.txt --hook {HOOK} --do patch --from @{from} --show 3 {more}");
+        setting.document(&line)["changes"][0].clone()
+    };
+    assert_eq!(number(&patch("one.txt", "")["kl"]), 0.0);
+    let (all, last) = (patch("other.txt", ""), patch("other.txt", "--positions 11"));
+    assert!(
+        number(&all["kl"]) > 0.0 && number(&last["kl"]) == 0.0,
+        "the prediction after the last token is not counted"
+    );
+    let next = last["next"].as_array().unwrap();
+    assert!(next.len() >= 3 && next.iter().any(|n| n["before"] != n["after"]), "but shown");
+}
+
+#[test]
+fn latents_are_taken_hold_of() {
+    let setting = with_dictionary();
+    let kl = |line: &str| number(&changed(&setting, &format!("--hook {HOOK} --sae @run {line}"))[0]["kl"]);
+    assert!(kl("--do splice --keep-error") < 1e-9);
+    let spliced = kl("--do splice");
+    assert!(spliced > 1e-4);
+    assert_eq!(kl("--do scale --by 1 --latents 3,5"), 0.0);
+    let all = (0..48).map(|j| j.to_string()).collect::<Vec<_>>().join(",");
+    assert!(kl(&format!("--do zero --latents {all}")) > kl("--do zero --latents 3"));
+    assert!(kl("--do steer --by 20 --latents 3") > kl("--do steer --by 2 --latents 3"));
+    // Steering by a row of the decoder is steering by the latent.
+    let decoder = setting.path("run/sae/sae_weights.safetensors");
+    let by_row =
+        changed(&setting, &format!("--hook {HOOK} --direction {decoder} --key W_dec --row 3 --do steer --by 2"));
+    assert!((number(&by_row[0]["kl"]) - kl("--do steer --by 2 --latents 3")).abs() < 1e-6);
+}
+
+#[test]
+fn what_a_dictionary_keeps_is_told() {
+    let setting = with_dictionary();
+    let plain = setting.document(&format!(
+        "eval --sae @run --model @model --text @text.txt --context 16 --hook {HOOK} --saebench @bench.json"
+    ));
+    let n = |name: &str| number(&plain[name]);
+    assert!(n("ce_loss_score") > 0.5 && n("ce_loss_score") <= 1.0 && n("kl_div_score") > 0.5, "{plain}");
+    let score =
+        (n("ce_loss_with_ablation") - n("ce_loss_with_sae")) / (n("ce_loss_with_ablation") - n("ce_loss_without_sae"));
+    assert!((score - n("ce_loss_score")).abs() < 1e-12);
+    let of_mean = (n("kl_div_with_mean_ablation") - n("kl_div_with_sae")) / n("kl_div_with_mean_ablation");
+    assert!((of_mean - n("kl_div_score_mean")).abs() < 1e-12);
+    // The activations that it is measured on are those of the texts.
+    let stored = setting.document("eval --sae @run --activations @store");
+    assert!((n("fvu") - number(&stored["fvu"])).abs() < 1e-6);
+    let bench: Value = serde_json::from_slice(&fs::read(setting.path("bench.json")).unwrap()).unwrap();
+    assert_eq!(bench["eval_result_metrics"]["model_performance_preservation"]["ce_loss_score"], plain["ce_loss_score"]);
+    assert_eq!(bench["eval_config"]["compute_kl"], true);
+    // The effect of the splice is the same as that of the intervention.
+    let splice = changed(&setting, &format!("--hook {HOOK} --sae @run --do splice"));
+    assert!((number(&splice[0]["loss"]) - n("ce_loss_with_sae")).abs() < 1e-9);
+}
+
+#[test]
+fn sampling_can_be_steered() {
+    let setting = Setting::new();
+    let line = |more: &str| format!("generate --model @model --tokens 200 --length 40 --seed 3 {more} --out");
+    setting.document(&format!("{} @plain.txt", line("")));
+    setting.document(&format!("{} @same.txt", line("--hook blocks.0.mlp.hook_post --do scale --by 1")));
+    setting.document(&format!(
+        "{} @one.txt",
+        line("--hook blocks.0.hook_resid_post --columns 3 --do steer --by 30 --threads 1")
+    ));
+    setting.document(&format!(
+        "{} @two.txt",
+        line("--hook blocks.0.hook_resid_post --columns 3 --do steer --by 30 --threads 3")
+    ));
+    let text = |name: &str| fs::read(setting.path(name)).unwrap();
+    assert!(
+        text("plain.txt") == text("same.txt")
+            && text("one.txt") == text("two.txt")
+            && text("one.txt") != text("plain.txt")
+    );
+}
+
+#[test]
+fn what_cannot_be_changed_is_told_in_a_line() {
+    let setting = with_dictionary();
+    fs::write(setting.path("zero.npy"), {
+        let header = format!("{:<117}\n", "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 24), }");
+        [b"\x93NUMPY\x01\x00\x76\x00".as_slice(), header.as_bytes(), &[0; 96]].concat()
+    })
+    .unwrap();
+    let intervene = format!("intervene --model @model --text @text.txt --hook {HOOK}");
+    for (line, says) in [
+        (format!("{intervene} --do scale"), "--by"),
+        (format!("{intervene} --do zero --by 3"), "--by"),
+        (format!("{intervene} --do scale --by NaN"), "finite"),
+        (format!("{intervene} --do patch"), "--from"),
+        (format!("{intervene} --do zero --from @text.txt"), "--from"),
+        (format!("{intervene} --do patch --from @missing.txt"), "missing.txt"),
+        (format!("{intervene} --do zero --columns 24"), "0 to 23"),
+        (format!("{intervene} --do zero --heads 0"), "not split into heads"),
+        (format!("{intervene} --do splice"), "--sae"),
+        (format!("{intervene} --do zero --sae @run"), "--latents"),
+        (format!("{intervene} --do zero --sae @run --latents 48"), "0 to 47"),
+        (format!("{intervene} --do zero --sae @run --latents 1 --columns 2"), "--latents"),
+        (format!("{intervene} --do zero --sae @run --latents 1 --keep-error"), "--keep-error"),
+        (format!("{intervene} --do zero --direction @zero.npy"), "no direction"),
+        (format!("{intervene} --do zero --direction @run/sae/sae_weights.safetensors --key W_dec"), "--row"),
+        (format!("{intervene} --do zero --direction @run/sae/sae_weights.safetensors --key W_enc --row 1"), "columns"),
+        (
+            "intervene --model @model --text @text.txt --hook blocks.1.mlp.hook_post --do splice --sae @run".into(),
+            "width",
+        ),
+        (
+            "intervene --model @model --text @text.txt --hook blocks.1.attn.hook_pattern --do zero".into(),
+            "row for each token",
+        ),
+        ("generate --model @model --tokens 5 --do zero".into(), "--hook"),
+        (format!("generate --model @model --tokens 5 --hook {HOOK} --do mean"), "intervene"),
+        ("eval --sae @run --model @model --text @text.txt".into(), "--hook"),
+        (format!("eval --sae @run --model @model --hook {HOOK}"), "--text"),
+        (format!("eval --sae @run --model @model --text @text.txt --hook {HOOK} --max-tokens 1"), "--max-tokens"),
+    ] {
+        let told = setting.refused(&line);
+        assert!(told.contains(says), "{line}: {told}");
+    }
+    let help = superlens(&["intervene", "--help"]);
+    assert!(String::from_utf8(help.stdout).unwrap().contains("resample"));
+}

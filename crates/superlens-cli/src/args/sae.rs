@@ -148,7 +148,7 @@ pub struct Eval {
     #[command(flatten)]
     pub model: Option<ModelFiles>,
     #[command(flatten)]
-    pub sample: Option<Sample>,
+    pub sample: Sample,
 }
 
 /// Write activations whose features are known

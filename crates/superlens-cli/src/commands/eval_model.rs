@@ -24,9 +24,9 @@ impl Spliced {
     /// # Errors
     /// What is wrong with the model and the texts; a hook that nobody names or that the model has not; a dictionary of other activations.
     pub fn open(files: &ModelFiles, args: &Eval, sae: &Sae, metadata: &Map<String, Value>) -> Result<Spliced, Failure> {
-        let Some(sample) = &args.sample else {
+        if args.sample.texts.text.is_empty() {
             return Err(Failure::Input("--text: expected texts for --model to run, found none".into()));
-        };
+        }
         let (model, tokenizer) = Model::with_tokenizer(files)?;
         let said = args.part.hook.as_deref().or_else(|| metadata.get("hook_name").and_then(Value::as_str));
         let Some(hook) = said else {
@@ -36,7 +36,7 @@ impl Spliced {
         let site =
             Site::parse(hook, &model.transformer.config).map_err(|what| Failure::Input(format!("--hook: {what}")))?;
         check_dictionary(&args.sae, sae, &[site], &model.transformer.config)?;
-        let texts = texts::sample(sample, &model, &tokenizer)?;
+        let texts = texts::sample(&args.sample, &model, &tokenizer)?;
         Ok(Spliced { model, site, texts })
     }
 

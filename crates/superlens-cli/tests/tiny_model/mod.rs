@@ -62,7 +62,7 @@ impl Setting {
     /// A command on the model; what begins with `@` is a file of the folder.
     pub fn words(&self, line: &str) -> Vec<String> {
         let word = |w: &str| w.strip_prefix('@').map_or(w.to_string(), |name| self.path(name));
-        line.split(' ').map(word).collect()
+        line.split_whitespace().map(word).collect()
     }
 
     pub fn document(&self, line: &str) -> Value {
