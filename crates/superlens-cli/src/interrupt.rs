@@ -20,6 +20,13 @@ use crate::failure::say;
 pub const EXIT_CODE: u8 = 130;
 
 static STAGING: Mutex<Option<Staging>> = Mutex::new(None);
+/// How what is under way can be gone on with.
+static GOING_ON: Mutex<Option<String>> = Mutex::new(None);
+
+/// From here on an interrupted user is told this: how to go on.
+pub fn tell_how_to_go_on(how: String) {
+    *GOING_ON.lock().unwrap_or_else(PoisonError::into_inner) = Some(how);
+}
 
 /// From here on Ctrl-C (and SIGTERM, SIGHUP) is answered by this module.
 pub fn install() -> Result<()> {
@@ -60,7 +67,9 @@ pub fn create_folder(destination: &Path) -> Result<NewFolder, ReportError> {
 fn stop() {
     // A progress bar may stand in this line of a terminal.
     let clear = if std::io::stderr().is_terminal() { "\r\x1b[2K" } else { "" };
-    say(&format!("{clear}interrupted: stopping, nothing half-written stays"));
+    let how = GOING_ON.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let how = how.map_or_else(|| "stopping, nothing half-written stays".to_string(), |how| format!("go on with {how}"));
+    say(&format!("{clear}interrupted: {how}"));
     let staging = staging();
     if let Some(staging) = staging.as_ref() {
         staging.remove();

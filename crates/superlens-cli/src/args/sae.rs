@@ -15,7 +15,7 @@ use super::{ModelFiles, Part, Sample};
 /// Writes a run folder with the dictionary in the layout of SAELens, the metrics of every look, and checkpoints: whatever ends
 /// the training, --resume goes on from the last one with the same bytes.
 #[derive(Args, Debug)]
-#[command(after_help = arches())]
+#[command(after_help = arches(), allow_negative_numbers = true)]
 pub struct Train {
     /// A config.toml like those in run folders, for settings that no flag gives
     pub config: Option<PathBuf>,
@@ -142,9 +142,8 @@ pub struct Eval {
     /// Write the metrics as a result of SAEBench's core evaluation, a new JSON file
     #[arg(long, value_name = "FILE", conflicts_with_all = ["targets", "targets_hook"])]
     pub saebench: Option<PathBuf>,
-    /// Rows of the synthetic model
-    #[arg(long, value_name = "N", default_value_t = 500_000, requires = "synthetic", value_parser = clap::value_parser!(u64).range(2..))]
-    pub rows: u64,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..), help = "Rows of the synthetic model [default: 500000]")]
+    pub rows: Option<u64>,
     #[command(flatten)]
     pub model: Option<ModelFiles>,
     #[command(flatten)]
@@ -187,7 +186,7 @@ fn arches() -> String {
   superlens train --resume runs/mlp3
 
 --json prints {arch, steps, tokens, seconds, tokens_per_s, peak_anon_mb, fvu, l0, dead_fraction}; seconds and tokens_per_s are over
-the training steps after the first two.
+the training steps after the first two; dead are latents that were silent for the last --dead-after rows of the training.
 
 Architectures:
 ",

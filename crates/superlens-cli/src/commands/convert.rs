@@ -28,8 +28,8 @@ pub fn run(args: &Convert, global: Global) -> Result<(), Failure> {
     let loaded = read(args, src, from)?;
     let folder = interrupt::create_folder(dst).map_err(Failure::input)?;
     files::write(folder.path(), to, &loaded.sae, &loaded.metadata).map_err(|e| match e {
-        FileError::Io { .. } => Failure::Other(e.into()),
-        refused => Failure::Input(format!("{}: {refused}", src.display())),
+        FileError::Io { .. } => Failure::Other(anyhow::Error::msg(e)),
+        refused => Failure::Input(format!("{}: {refused}; {}", src.display(), others(&loaded, to, global))),
     })?;
     let difference = read_back(folder.path(), to, &loaded, global)?;
     folder.finish()?;
@@ -42,6 +42,18 @@ fn read(args: &Convert, src: &Path, from: &Format) -> Result<Loaded, Failure> {
     }
     let options = ReadOptions { key: args.key.clone(), input_scale: args.input_scale, embedding: args.embedding };
     let mut loaded = files::read_with(src, Some(from), &options).map_err(Failure::input)?;
+    // A flag without which the same is read is one that the user expects something else of.
+    let without = [
+        ("--key", options.key.is_some(), ReadOptions { key: None, ..options.clone() }),
+        ("--input-scale", options.input_scale.is_some(), ReadOptions { input_scale: None, ..options.clone() }),
+        ("--embedding", options.embedding.is_some(), ReadOptions { embedding: None, ..options.clone() }),
+    ];
+    for (flag, _, options) in without.iter().filter(|(_, given, _)| *given) {
+        if files::read_with(src, Some(from), options).is_ok_and(|other| other.sae == loaded.sae) {
+            let src = src.display();
+            return Err(Failure::Input(format!("{flag}: is of no use for {src} ({}); leave it out", from.id)));
+        }
+    }
     for (key, value) in [("model_name", &args.model), ("hook_name", &args.hook)] {
         if let Some(value) = value {
             loaded.metadata.insert(key.into(), value.clone().into());
@@ -50,9 +62,24 @@ fn read(args: &Convert, src: &Path, from: &Format) -> Result<Loaded, Failure> {
     Ok(loaded)
 }
 
+/// Which formats hold what `to` can't: found by writing them.
+fn others(loaded: &Loaded, to: &Format, global: Global) -> String {
+    let holds = |format: &&Format| {
+        let Ok(folder) = tempfile::tempdir() else { return false };
+        files::write(folder.path(), format, &loaded.sae, &loaded.metadata).is_ok()
+            && read_back(folder.path(), format, loaded, global).is_ok()
+    };
+    let able: Vec<&str> =
+        FORMATS.iter().filter(|f| f.id != to.id && f.writes()).filter(holds).map(|format| format.id).collect();
+    match &able[..] {
+        [] => "keep the source: no other format that is written here can either".into(),
+        able => format!("written as {} it stays what it is", able.join(", ")),
+    }
+}
+
 /// Reads what was written, and holds it against the source on random inputs.
 fn read_back(written: &Path, to: &Format, loaded: &Loaded, global: Global) -> Result<Difference, Failure> {
-    let back = files::read(written, Some(to)).map_err(|e| Failure::Other(e.into()))?;
+    let back = files::read(written, Some(to)).map_err(|e| Failure::Other(anyhow::Error::msg(e)))?;
     let difference = files::compare(&loaded.sae, &back.sae, &Rng::new(global.seed));
     if difference.within(TOLERANCE) {
         return Ok(difference);

@@ -25,6 +25,11 @@ pub fn run(args: &Eval, global: Global) -> Result<(), Failure> {
     if let Some(file) = args.saebench.as_deref().filter(|file| file.exists()) {
         return Err(Failure::Input(format!("--saebench {}: expected a new file, found one", file.display())));
     }
+    if let (Some(rows), None) = (args.rows, &args.synthetic) {
+        return Err(Failure::Input(format!(
+            "--rows {rows}: goes with --synthetic; of other activations all rows are measured on"
+        )));
+    }
     let spliced = args.model.as_ref().map(|files| Spliced::open(files, args, &sae, &metadata)).transpose()?;
     let rows = match (&args.synthetic, &spliced) {
         (Some(id), _) => Measured::model(id, args, global.seed, &sae, &progress)?,
@@ -43,8 +48,8 @@ pub fn run(args: &Eval, global: Global) -> Result<(), Failure> {
     }
     let mut evaluation = metrics::Evaluation::new(&sae, mean.clone()).with_window(window_from);
     // A crosscoder's files say how many layers lie side by side.
-    let layers = metadata.get("layers").and_then(Value::as_u64).unwrap_or(1) as usize;
-    let crosses = layers > 1 && sae.d_in() == sae.d_out() && sae.d_out().is_multiple_of(layers);
+    let layers = layers(&args.sae, &sae, &metadata)?;
+    let crosses = layers > 1;
     let mut parts = crosses.then(|| metrics::FvuOfParts::new(&sae, mean.clone(), layers));
     let mut true_active = 0;
     rows.each(|share, Piece { x, y, on }| {
@@ -101,7 +106,26 @@ pub fn run(args: &Eval, global: Global) -> Result<(), Failure> {
 /// From a folder or a file of any format, or a run folder.
 pub fn dictionary(path: &Path) -> Result<files::Loaded, Failure> {
     let inside = path.join("sae");
+    if !inside.is_dir() && path.join("config.toml").exists() && path.join("checkpoints").is_dir() {
+        let path = path.display();
+        return Err(Failure::Input(format!(
+            "{path}: is a run that has not ended; superlens train --resume {path} ends it"
+        )));
+    }
     files::read(if inside.is_dir() { &inside } else { path }, None).map_err(Failure::input)
+}
+
+/// How many layers lie side by side in a row: several for a crosscoder.
+fn layers(path: &Path, sae: &Sae, metadata: &Metadata) -> Result<usize, Failure> {
+    let Some(said) = metadata.get("layers") else { return Ok(1) };
+    let layers = said.as_u64().and_then(|n| usize::try_from(n).ok());
+    let fits = |n: usize| n >= 1 && sae.d_in() == sae.d_out() && sae.d_out().is_multiple_of(n) && n < sae.d_out();
+    layers.filter(|n| fits(*n)).ok_or_else(|| {
+        let (path, d) = (path.display(), sae.d_out());
+        Failure::Input(format!(
+            "{path}: key `layers`: expected a number of layers that share {d} columns, found {said}"
+        ))
+    })
 }
 
 /// The first row of the window.
@@ -126,7 +150,8 @@ fn write_saebench(
     let millis = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
     let document = saebench::core(sae, m, &saebench::About { metadata, dataset: &dataset, recovered, millis });
     let text = serde_json::to_vec_pretty(&document).map_err(io::Error::from)?;
-    write_atomic(file, &text).map_err(|e| Failure::Input(format!("--saebench {}: {e}", file.display())))
+    let told = |e| Failure::Other(anyhow::Error::msg(format!("--saebench {}: can't be written: {e}", file.display())));
+    write_atomic(file, &text).map_err(told)
 }
 
 fn print(document: &Value, global: Global) -> Result<(), Failure> {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use superlens::sae::synthetic::{Stream, Synthetic};
 use superlens::sae::{Latents, Sae};
 use superlens_tensor::Mat;
-use superlens_tensor::io::{ReadOptions, is_csr, read_csr, read_directions};
+use superlens_tensor::io::{ReadOptions, is_sparse, read_csr, read_directions};
 
 use super::side_by_side::{SideBySide, Stores};
 use super::synth::{AT_ONCE, named};
@@ -20,6 +20,9 @@ pub struct Piece<'a> {
     pub y: &'a Mat,
     pub on: Option<&'a Latents>,
 }
+
+/// Rows of a synthetic model, where it is not said how many.
+const ROWS: u64 = 500_000;
 
 pub type Metadata = serde_json::Map<String, serde_json::Value>;
 
@@ -36,7 +39,7 @@ impl Measured {
         check_width("--synthetic", Path::new(id), preset.dims, sae.d_in())?;
         check_width("--synthetic", Path::new(id), preset.dims, sae.d_out())?;
         let model = Synthetic::new(preset, &mut |share| progress.at(0.2 * share, "pushing directions apart"));
-        Ok(Measured::Model { model: Box::new(model), seed, rows: args.rows })
+        Ok(Measured::Model { model: Box::new(model), seed, rows: args.rows.unwrap_or(ROWS) })
     }
 
     /// Rows that are here already.
@@ -140,7 +143,7 @@ impl Measured {
 
 /// A sparse matrix, or a dense one of which what is not zero is kept.
 fn read_sparse(file: &Path) -> Result<Latents, Failure> {
-    if is_csr(file) {
+    if is_sparse(file) {
         return read_csr(file).map_err(Failure::input);
     }
     let dense = read(file)?;

@@ -7,6 +7,7 @@ use superlens_lm::hub::{Cache, HubError, Spec, Watch, fetch};
 
 use crate::args::{Fetch, Global};
 use crate::failure::Failure;
+use crate::interrupt;
 use crate::progress::Progress;
 
 pub fn run(args: &Fetch, global: Global) -> Result<(), Failure> {
@@ -24,6 +25,7 @@ pub fn run(args: &Fetch, global: Global) -> Result<(), Failure> {
             format!("{}, {:.1} of {:.1} MB, {:.1} MB a second", watch.file, mb(watch.bytes), mb(watch.all), rate / 1e6);
         progress.at(watch.bytes as f64 / watch.all.max(1) as f64, &stage);
     };
+    interrupt::tell_how_to_go_on("the same command".into());
     let fetched = fetch(&cache, &spec, &mut watch)?;
     let seconds = start.elapsed().as_secs_f64();
     drop(progress);

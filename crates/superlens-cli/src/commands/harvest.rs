@@ -11,6 +11,7 @@ use super::model_files::{Model, sites};
 use super::texts;
 use crate::args::{Global, Harvest};
 use crate::failure::Failure;
+use crate::interrupt;
 use crate::progress::Progress;
 
 /// Bytes of a file of the store, where no number of rows is given: what an ended harvest may lose.
@@ -42,6 +43,7 @@ pub fn run(args: &Harvest, global: Global) -> Result<(), Failure> {
         progress.at(watch.share, &format!("{} rows, {rate:.0} tokens a second", watch.rows));
     };
     let reading = texts::reading(&args.texts.reading);
+    interrupt::tell_how_to_go_on("the same command".into());
     let done = harvest(&model.transformer, &tokenizer, &args.texts.text, &reading, &args.out, &plan, &mut watch)?;
     let seconds = start.elapsed().as_secs_f64();
     drop(progress);

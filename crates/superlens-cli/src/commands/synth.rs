@@ -6,7 +6,7 @@ use std::path::Path;
 
 use superlens::sae::synthetic::{PRESETS, Preset, Stream, Synthetic, find};
 use superlens_tensor::Mat;
-use superlens_tensor::io::{npy_header, write_csr};
+use superlens_tensor::io::{is_part, npy_header, remove_parts, too_little_room, write_csr};
 use superlens_tensor::kernels::sparse::SparseRows;
 
 use crate::args::{Global, Synth};
@@ -24,17 +24,38 @@ pub fn run(args: &Synth, global: Global) -> Result<(), Failure> {
     let Some(dir) = &args.out else {
         return Err(Failure::Input("--out: expected the folder to write, found nothing".into()));
     };
-    let told = |e: io::Error| Failure::Input(format!("{}: can't be written: {e}", dir.display()));
-    if fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) {
-        return Err(Failure::Input(format!("{}: is not empty; name a new folder", dir.display())));
+    let wrong = |what: String| Failure::Input(format!("{}: {what}", dir.display()));
+    if fs::read_dir(dir).is_ok_and(|entries| entries.flatten().any(|e| !is_part(&e.file_name()))) {
+        return Err(wrong("is not empty; name a new folder".into()));
     }
-    fs::create_dir_all(dir).map_err(told)?;
+    fs::create_dir_all(dir).map_err(|e| wrong(format!("can't be made: {e}")))?;
+    // Of a run that was killed.
+    remove_parts(dir);
+    let bytes = args.rows.saturating_mul(4 * preset.dims as u64);
+    if let Some(room) = too_little_room(dir, bytes) {
+        let _ = fs::remove_dir(dir);
+        let gb = |bytes: u64| bytes as f64 / 1e9;
+        return Err(wrong(format!(
+            "--rows {}: are {:.1} GB, and there is room for {:.1}; ask for fewer",
+            args.rows,
+            gb(bytes),
+            gb(room)
+        )));
+    }
     let progress = Progress::new(global.quiet);
     let model = Synthetic::new(preset, &mut |share| progress.at(0.3 * share, "pushing directions apart"));
     let stream = if args.held_out { Stream::HeldOut } else { Stream::Train };
-    let truth = write_rows(&model, global.seed, stream, args.rows, dir, &progress).map_err(told)?;
-    write_csr(&dir.join("truth.npz"), &truth).map_err(told)?;
-    write_matrix(&dir.join("features.npy"), &model.directions).map_err(told)?;
+    let written = write_rows(&model, global.seed, stream, args.rows, dir, &progress).and_then(|truth| {
+        write_csr(&dir.join("truth.npz"), &truth)?;
+        write_matrix(&dir.join("features.npy"), &model.directions)?;
+        Ok(truth)
+    });
+    let truth = written.map_err(|e| {
+        remove_parts(dir);
+        ["activations.npy", "truth.npz", "features.npy"].iter().for_each(|name| _ = fs::remove_file(dir.join(name)));
+        let _ = fs::remove_dir(dir);
+        Failure::Other(anyhow::Error::msg(format!("{}: can't be written: {e}; nothing is kept", dir.display())))
+    })?;
     drop(progress);
     let l0 = truth.nnz() as f64 / args.rows as f64;
     let mut out = io::stdout().lock();

@@ -21,6 +21,7 @@ use super::train_rows::{Rows, spread};
 use super::train_sweep::Sweep;
 use crate::args::{Global, Train};
 use crate::failure::Failure;
+use crate::interrupt;
 use crate::progress::Progress;
 
 /// Rows that the finished dictionary is measured on, spread over all.
@@ -48,6 +49,7 @@ pub fn run(args: &Train, global: Global) -> Result<(), Failure> {
         None => Sweep::planned(args, global)?,
     };
     let rows = Rows::open(&sweep.plans[0], &progress)?;
+    rows.check()?;
     let (mut plans, (many, dims)) = (Vec::new(), rows.shape());
     for plan in &sweep.plans {
         let (sha256, targets_sha256) = rows.sha256();
@@ -60,7 +62,13 @@ pub fn run(args: &Train, global: Global) -> Result<(), Failure> {
     }
     let out = args.resume.as_deref().or(args.out.as_deref()).unwrap_or(Path::new("."));
     let mut folders = sweep.folders(out, &plans, args.resume.is_some())?;
-    let trained = train_all(&plans, &rows, &mut folders, &progress)?;
+    interrupt::tell_how_to_go_on(format!("superlens train --resume {}", out.display()));
+    let trained = train_all(&plans, &rows, &mut folders, &progress);
+    if let (Err(Failure::Input(_)), None) = (&trained, &args.resume) {
+        folders.iter().for_each(Folder::remove_if_unused);
+        sweep.remove_if_unused(out);
+    }
+    let trained = trained?;
     for ((plan, folder), (sae, report)) in plans.iter().zip(&folders).zip(&trained) {
         write(folder, plan, sae, report).map_err(|failure| folder.unwritten(failure))?;
     }

@@ -1,7 +1,7 @@
 //! The folder of a training run. It stands from the first step on, so that a run can be gone on with whatever ended it; each file in it
 //! is complete or not there.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use superlens::sae::train::State;
@@ -20,6 +20,8 @@ pub struct Folder {
     /// What tells this run from any other.
     identity: String,
     metrics: String,
+    /// Of this process alone, as long as it is open.
+    _lock: File,
 }
 
 impl Folder {
@@ -36,9 +38,11 @@ impl Folder {
         }
         fs::create_dir_all(path.join("checkpoints")).map_err(|e| wrong(&format!("can't be made: {e}")))?;
         let text = toml::to_string_pretty(plan).map_err(|e| Failure::Other(e.into()))?;
-        let folder = Folder { path: path.into(), resumes: path.into(), identity: text.clone(), metrics: String::new() };
-        folder.write("config.toml", text.as_bytes())?;
-        Ok(folder)
+        let config = path.join("config.toml");
+        write_atomic(&config, text.as_bytes())
+            .map_err(|e| Failure::Other(anyhow::Error::msg(format!("{}: can't be written: {e}", config.display()))))?;
+        let _lock = lock(path, &config)?;
+        Ok(Folder { path: path.into(), resumes: path.into(), identity: text, metrics: String::new(), _lock })
     }
 
     /// A folder that [`create`](Self::create) made, and the plan in it.
@@ -51,12 +55,24 @@ impl Folder {
             )));
         }
         let plan = Plan::read(&config)?;
+        let _lock = lock(path, &config)?;
         for folder in [path, &path.join("checkpoints"), &path.join("sae")] {
             remove_parts(folder);
         }
         let identity = toml::to_string_pretty(&plan).map_err(|e| Failure::Other(e.into()))?;
         let metrics = fs::read_to_string(path.join("metrics.jsonl")).unwrap_or_default();
-        Ok((Folder { path: path.into(), resumes: path.into(), identity, metrics }, plan))
+        Ok((Folder { path: path.into(), resumes: path.into(), identity, metrics, _lock }, plan))
+    }
+
+    /// Removes a folder in which no step was done, so that what was wrong can be mended and typed again.
+    pub fn remove_if_unused(&self) {
+        let checkpoints = self.checkpoints();
+        if checkpoints.iter().all(|file| file.ends_with(checkpoint_name(0))) {
+            let files = ["config.toml", "metrics.jsonl"].map(|name| self.path.join(name));
+            checkpoints.iter().chain(&files).for_each(|file| _ = fs::remove_file(file));
+            // Not with its content: nothing that is not ours goes.
+            [self.path.join("checkpoints"), self.path.clone()].iter().for_each(|folder| _ = fs::remove_dir(folder));
+        }
     }
 
     /// The last state that is whole; `None` where there is no checkpoint at all.
@@ -75,7 +91,10 @@ impl Folder {
             }
         }
         match broken {
-            Some(error) => Err(Failure::Input(format!("{error}; no other checkpoint of the run is whole"))),
+            Some(error) => Err(Failure::Input(format!(
+                "{error}; no other checkpoint of the run is whole: begin it anew in another folder, with train {} --out DIR",
+                self.path.join("config.toml").display()
+            ))),
             None => Ok(None),
         }
     }
@@ -95,7 +114,7 @@ impl Folder {
     pub fn checkpoint(&self, state: &State) -> Result<(), Failure> {
         // Lines beyond the last state are forgotten; missing ones could not be made again.
         self.write("metrics.jsonl", self.metrics.as_bytes()).map_err(|failure| self.unwritten(failure))?;
-        let file = self.path.join("checkpoints").join(format!("step-{:010}.safetensors", state.step));
+        let file = self.path.join("checkpoints").join(checkpoint_name(state.step));
         state
             .write(&file, &self.identity)
             .map_err(|error| self.unwritten(Failure::Other(anyhow::Error::msg(error))))?;
@@ -136,5 +155,21 @@ impl Folder {
         let file = self.path.join(name);
         let told = |e| Failure::Other(anyhow::Error::msg(format!("{}: can't be written: {e}", file.display())));
         write_atomic(&file, bytes).map_err(told)
+    }
+}
+
+fn checkpoint_name(step: u64) -> String {
+    format!("step-{step:010}.safetensors")
+}
+
+/// Keeps other processes out of the run. Where files can't be locked, nothing is lost but this check.
+fn lock(path: &Path, config: &Path) -> Result<File, Failure> {
+    let told = |what: String| Failure::Input(format!("{}: {what}", path.display()));
+    let file = File::open(config).map_err(|e| told(format!("config.toml can't be read: {e}")))?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => {
+            Err(told("another process trains in this folder; wait for it, or end it".into()))
+        }
+        _ => Ok(file),
     }
 }

@@ -163,8 +163,10 @@ impl Plan {
     /// From a config file.
     pub fn read(file: &Path) -> Result<Plan, Failure> {
         let text = std::fs::read_to_string(file).map_err(|e| Failure::Input(format!("{}: {e}", file.display())))?;
-        let plan: Plan = toml::from_str(&text)
-            .map_err(|e| Failure::Input(format!("{}: {}", file.display(), e.to_string().replace('\n', " "))))?;
+        let plan: Plan = toml::from_str(&text).map_err(|e| {
+            let what = e.to_string().trim().replace('\n', " ");
+            Failure::Input(format!("{}: {what}; run folders of superlens train have examples", file.display()))
+        })?;
         if plan.command != "train" {
             return Err(Failure::Input(format!(
                 "{}: key `command`: expected `train`, found `{}`; this is the config of another command",
@@ -178,7 +180,10 @@ impl Plan {
     /// Fills in what follows from the activations, `[rows, dims]`.
     pub fn resolve(mut self, rows: usize, dims: usize) -> Result<Plan, Failure> {
         let d_sae = *self.d_sae.get_or_insert(dims.saturating_mul(EXPANSION));
-        let batch = *self.batch.get_or_insert(BATCH);
+        if let Some(batch) = self.batch.filter(|batch| *batch > rows) {
+            return Err(Failure::Input(format!("--batch {batch}: expected {rows} at most, which is all rows")));
+        }
+        let batch = *self.batch.get_or_insert(BATCH.min(rows.max(1)));
         if self.arch == "random" && self.k.is_some() && d_sae <= dims {
             let what = format!(
                 "--k: random with {d_sae} latents for {dims} columns is a rotation, all of which is used; leave out --k"

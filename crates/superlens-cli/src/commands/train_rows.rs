@@ -21,6 +21,8 @@ pub enum Rows {
     Model(Box<Synthetic>),
 }
 
+/// Rows of a store that are looked at before training.
+const SEEN: usize = 1024;
 /// What counts as one pass over a model, which has no end.
 const PASS: usize = 20_000_000;
 
@@ -101,6 +103,24 @@ impl Rows {
             }
             Rows::Model(model) => Box::new(Fresh { model, seed, batch }),
         })
+    }
+
+    /// Of a store, whose rows are not looked at when it is opened: whether those that are seen here vary.
+    ///
+    /// # Errors
+    /// Rows that are all alike, of which there is nothing to learn, and numbers that are none.
+    pub fn check(&self) -> Result<(), Failure> {
+        let Rows::Read { x: x @ SideBySide::Stores(stores), .. } = self else { return Ok(()) };
+        let seen = spread_over(x, SEEN);
+        let wrong = |what: &str| Err(Failure::Input(format!("{}: {what}", stores.names())));
+        if seen.data().iter().any(|v| !v.is_finite()) {
+            return wrong("holds NaN or infinite numbers; harvest it again, or leave those rows out");
+        }
+        let first = seen.row(0);
+        if (0..seen.rows()).all(|i| seen.row(i) == first) {
+            return wrong("all rows are alike, so there is nothing to learn; is it the right hook?");
+        }
+        Ok(())
     }
 
     /// Of what is read, and of what is to be rebuilt.

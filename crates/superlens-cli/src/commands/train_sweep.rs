@@ -98,6 +98,14 @@ impl Sweep {
         Ok(made)
     }
 
+    /// Removes the list of runs that are all gone.
+    pub fn remove_if_unused(&self, out: &Path) {
+        if !self.names.is_empty() && self.names.iter().all(|name| !out.join(name).exists()) {
+            let _ = std::fs::remove_file(out.join(LIST));
+            let _ = std::fs::remove_dir(out);
+        }
+    }
+
     /// Writes what they amount to together, and says it.
     pub fn tell(&self, out: &Path, reports: &[Report], global: Global) -> Result<(), Failure> {
         let trained = |r: &Report| Trained { arch: r.arch.clone(), l0: r.l0, fvu: r.fvu };

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use superlens_tensor::io::write_atomic;
+use superlens_tensor::io::{too_little_room, write_atomic};
 
 use super::blob::{self, Wanted};
 use super::cache::{CONFIG, INDEX, SINGLE};
@@ -186,11 +186,7 @@ impl Run<'_> {
     }
 
     fn check_room(&self, missing: u64) -> Result<(), HubError> {
-        // A file system that doesn't tell is asked by writing.
-        let Ok(room) = fs4::available_space(self.blobs) else { return Ok(()) };
-        if missing <= room {
-            return Ok(());
-        }
+        let Some(room) = too_little_room(self.blobs, missing) else { return Ok(()) };
         let (blobs, missing, room) = (self.blobs.display(), words(missing), words(room));
         let what = format!(
             "{missing} are missing, and {blobs} has room for {room}; make room, or name another place by HF_HUB_CACHE"

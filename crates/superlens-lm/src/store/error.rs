@@ -37,7 +37,7 @@ impl StoreError {
 /// What is wrong with a file of a store.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
-    #[error("there is no such file; copy the store again")]
+    #[error("there is no such file")]
     Missing,
     #[error("can't be read: {0}")]
     Read(io::Error),

@@ -23,6 +23,11 @@ pub fn is_part(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX))
 }
 
+/// The bytes that the disk of `folder` has room for, where those are fewer than `bytes`. A file system that doesn't tell is asked by writing.
+pub fn too_little_room(folder: &Path, bytes: u64) -> Option<u64> {
+    fs4::available_space(folder).ok().filter(|room| *room < bytes)
+}
+
 /// Writes `bytes` to `path` so that a reader, a crash or Ctrl-C never meets half of them: into a temporary
 /// file in the same folder, synced, then renamed over `path`. What was at `path` is replaced.
 ///

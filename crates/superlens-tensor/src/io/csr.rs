@@ -6,9 +6,10 @@ use std::path::Path;
 use super::{Problem, ReadError, Shape, npz, write_atomic};
 use crate::kernels::sparse::SparseRows;
 
-/// Whether the file is an `.npz` of a sparse matrix; `false` where it can't be read at all.
-pub fn is_csr(path: &Path) -> bool {
-    super::describe(path).is_ok_and(|arrays| arrays.iter().any(|a| a.key.as_deref() == Some("indptr")))
+/// Whether the file is an `.npz` of a sparse matrix, of whatever format; `false` where it can't be read at all.
+pub fn is_sparse(path: &Path) -> bool {
+    let tells = |key: Option<&str>| matches!(key, Some("indptr" | "format"));
+    super::describe(path).is_ok_and(|arrays| arrays.iter().any(|a| tells(a.key.as_deref())))
 }
 
 /// Reads a matrix of compressed sparse rows. Memory is that of its entries. Explicit zeros are left out, entries of a row sorted.
@@ -24,6 +25,18 @@ pub fn read_csr(path: &Path) -> Result<SparseRows, ReadError> {
         place
             .ok_or_else(|| in_file(broken(&format!("there is no `{key}`; a matrix of scipy's csr format is expected"))))
     };
+    if let Some(at) = keys.iter().position(|key| key == "format") {
+        // A text of one element: three letters at the end of the entry, of one byte each or of four.
+        let bytes = archive.short(at).map_err(in_file)?;
+        let text: String = bytes.iter().filter(|b| **b != 0).map(|&b| char::from(b)).collect();
+        if !text.ends_with("csr") {
+            let found: String = text.chars().rev().take(3).collect::<Vec<_>>().into_iter().rev().collect();
+            return Err(in_file(broken(&format!(
+                "a matrix of scipy's csr format is expected, this is one of `{}`; save `matrix.tocsr()`",
+                found.trim()
+            ))));
+        }
+    }
     let (data, indices, indptr, shape) = (place("data")?, place("indices")?, place("indptr")?, place("shape")?);
     let mut integers = |at: usize, key: &str| archive.integers(at).map_err(|p| ReadError::new(path, Some(key), p));
     let (shape, indptr, indices) =
@@ -124,8 +137,18 @@ mod tests {
             SparseRows::new(3, vec![0, 0, 0], vec![], vec![]),
         ] {
             write_csr(&path, &m).unwrap();
-            assert!(is_csr(&path));
+            assert!(is_sparse(&path));
             assert_eq!(read_csr(&path).unwrap(), m);
+        }
+        // A square matrix of columns would pass for its transpose.
+        for (format, says) in [("csc", "`csc`"), ("coo", "`coo`")] {
+            let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
+            archive.start_file("format.npy", zip::write::SimpleFileOptions::default()).unwrap();
+            archive.write_all(&npy_header("|S3", &[])).unwrap();
+            archive.write_all(format.as_bytes()).unwrap();
+            std::fs::write(&path, archive.finish().unwrap().into_inner()).unwrap();
+            let told = read_csr(&path).unwrap_err().to_string();
+            assert!(is_sparse(&path) && told.contains(says) && told.contains("tocsr"), "{told}");
         }
         let bad = |shape: &[u64], indptr: &[u64], indices: &[u64], data: &[f32]| {
             assemble(shape, indptr, indices, data).unwrap_err()

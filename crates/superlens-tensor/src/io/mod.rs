@@ -29,8 +29,8 @@ pub mod torch;
 use std::fmt;
 use std::path::Path;
 
-pub use atomic::{is_part, remove_parts, write_atomic};
-pub use csr::{is_csr, npy_header, read_csr, write_csr};
+pub use atomic::{is_part, remove_parts, too_little_room, write_atomic};
+pub use csr::{is_sparse, npy_header, read_csr, write_csr};
 pub use error::{Problem, ReadError};
 
 use crate::Mat;

@@ -71,6 +71,15 @@ impl Archive {
         npy::integers(entry, unpacked).map_err(in_archive)
     }
 
+    /// The bytes of the entry at `position`, header and all, of one that should be short.
+    pub fn short(&mut self, position: usize) -> Result<Vec<u8>, Problem> {
+        const LONGEST: u64 = 1 << 12;
+        let (entry, _) = self.entry(position)?;
+        let mut bytes = Vec::new();
+        entry.take(LONGEST).read_to_end(&mut bytes).map_err(|e| in_archive(Problem::Io(e)))?;
+        Ok(bytes)
+    }
+
     /// Reads the array at `position` among [`Archive::keys`], unpacking exactly what its header accounts for.
     pub fn read(&mut self, position: usize, wanted: Shape) -> Result<Array, Problem> {
         let (entry, unpacked) = self.entry(position)?;

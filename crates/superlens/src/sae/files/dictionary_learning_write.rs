@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use superlens_tensor::io::torch::{Numbers, state_dict};
 
 fn none(what: &str) -> FileError {
-    FileError::NoForm { format: "dictionary_learning", what: what.into(), instead: "write `saelens`, if that has it" }
+    FileError::NoForm { format: "dictionary_learning", what: what.into() }
 }
 
 /// Name, numbers, shape.
@@ -78,11 +78,7 @@ pub(super) fn write(sae: &Sae, metadata: &Map<String, Value>) -> Result<Files, F
         }
         Activation::AbsTopK { .. } => return Err(none("it keeps negative latents")),
         Activation::GroupMax { .. } => {
-            return Err(FileError::NoForm {
-                format: "dictionary_learning",
-                what: "it keeps the largest latent of each group".into(),
-                instead: "write `sparsify`, which has groupmax",
-            });
+            return Err(none("it keeps the largest latent of each group"));
         }
         Activation::Identity => return Err(none("it has no activation function")),
     };

@@ -17,8 +17,8 @@ pub enum FileError {
     Tensor { file: PathBuf, tensor: String, expected: String, found: String },
     #[error(transparent)]
     Read(#[from] ReadError),
-    #[error("`{format}` files can't hold this autoencoder: {what}; {instead}")]
-    NoForm { format: &'static str, what: String, instead: &'static str },
+    #[error("`{format}` files can't hold this autoencoder: {what}")]
+    NoForm { format: &'static str, what: String },
     #[error(
         "{}: no autoencoder of a known format: expected cfg.json with sae_weights.safetensors (SAELens) or sae.safetensors \
          (sparsify), ae.pt with config.json (dictionary_learning), params.npz (Gemma Scope) or a .pt file (OpenAI), found {found}; \

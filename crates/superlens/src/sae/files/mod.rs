@@ -127,11 +127,7 @@ pub fn read_with(path: &Path, format: Option<&Format>, options: &ReadOptions) ->
 /// [`FileError::NoForm`], before anything is written, if the format can't express it; or a file can't be written.
 pub fn write(dir: &Path, format: &Format, sae: &Sae, metadata: &Map<String, Value>) -> Result<(), FileError> {
     let Some(write) = format.write else {
-        return Err(FileError::NoForm {
-            format: format.id,
-            what: "no writer here".into(),
-            instead: "write `saelens`, which most tools read",
-        });
+        return Err(FileError::NoForm { format: format.id, what: "they are only read here".into() });
     };
     let layers = metadata.get("layers").and_then(Value::as_u64).unwrap_or(1);
     if layers > 1 && format.id != native::FORMAT.id {
@@ -140,7 +136,6 @@ pub fn write(dir: &Path, format: &Format, sae: &Sae, metadata: &Map<String, Valu
             what: format!(
                 "it is a crosscoder: its rows are {layers} layers side by side, of which the format says nothing"
             ),
-            instead: "write `superlens`",
         });
     }
     let files = write(sae, metadata)?;

@@ -38,11 +38,7 @@ pub(super) fn write(sae: &Sae, metadata: &Map<String, Value>) -> Result<Files, F
 type Tensors = Vec<(&'static str, Vec<f32>, Vec<usize>)>;
 
 fn none(what: impl Into<String>) -> FileError {
-    FileError::NoForm {
-        format: "saelens",
-        what: what.into(),
-        instead: "keep the source, or convert another autoencoder",
-    }
+    FileError::NoForm { format: "saelens", what: what.into() }
 }
 
 fn norm(norm: InputNorm) -> Result<&'static str, FileError> {
@@ -58,11 +54,7 @@ fn linear(sae: &Sae, is_transcoder: bool, config: &mut Value) -> Result<Tensors,
     let Encoder::Linear { w_enc, b_enc, act } = &sae.encoder else { unreachable!("asked by the caller") };
     let transcoder = sae.d_out() != sae.d_in() || sae.skip.is_some() || (is_transcoder && transcodes(act));
     if transcoder && !transcodes(act) {
-        return Err(FileError::NoForm {
-            format: "saelens",
-            what: "its transcoders have ReLU or JumpReLU latents only".into(),
-            instead: "write `sparsify`, which has TopK transcoders",
-        });
+        return Err(none("its transcoders have ReLU or JumpReLU latents only"));
     }
     if transcoder && sae.norm != InputNorm::None {
         return Err(none("its transcoders do not scale their output back"));
@@ -94,11 +86,7 @@ fn linear(sae: &Sae, is_transcoder: bool, config: &mut Value) -> Result<Tensors,
         }
         Activation::Identity => return Err(none("it has no activation function")),
         Activation::GroupMax { .. } => {
-            return Err(FileError::NoForm {
-                format: "saelens",
-                what: "it keeps the largest latent of each group".into(),
-                instead: "write `sparsify`, which has groupmax",
-            });
+            return Err(none("it keeps the largest latent of each group"));
         }
     };
     tensors.push((if architecture == "gated" { "b_gate" } else { "b_enc" }, b_enc, per_latent));

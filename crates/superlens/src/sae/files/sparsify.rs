@@ -126,7 +126,7 @@ fn read(root: &Path, options: &ReadOptions) -> Result<Loaded, FileError> {
 }
 
 fn none(what: &str) -> FileError {
-    FileError::NoForm { format: "sparsify", what: what.into(), instead: "write `saelens`, if that has it" }
+    FileError::NoForm { format: "sparsify", what: what.into() }
 }
 
 fn write(sae: &Sae, metadata: &Map<String, Value>) -> Result<Files, FileError> {

@@ -2,6 +2,7 @@
 
 use super::patience::Waited;
 use serde_json::json;
+use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use superlens_tensor::Mat;
 use superlens_tensor::io::write_atomic;
@@ -9,7 +10,7 @@ use superlens_tensor::kernels::sparse::SparseRows;
 use superlens_tensor::train::Params;
 
 /// What the file says it is.
-const KIND: &str = "superlens training state 2";
+const KIND: &str = "superlens training state 3";
 
 /// The sets of parameters in the file.
 const SETS: [&str; 4] = ["params", "m", "v", AVERAGE];
@@ -88,7 +89,9 @@ impl State {
         let waited =
             self.patience.map(|p| json!([p.steps, p.sum.to_bits(), p.best.to_bits(), p.failed, u64::from(p.lost)]));
         let facts = json!({"step": self.step, "threshold": self.threshold.to_bits(), "patience": waited});
-        let metadata = [("kind", KIND.to_string()), ("state", facts.to_string()), ("run", run.to_string())];
+        let sum = checksum(tensors.iter().map(|(name, view)| (name.as_str(), view.data())), &facts.to_string());
+        let metadata =
+            [("kind", KIND.to_string()), ("state", facts.to_string()), ("run", run.to_string()), ("sha256", sum)];
         let metadata = metadata.into_iter().map(|(k, v)| (k.to_string(), v)).collect();
         let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(broken)?;
         write_atomic(file, &bytes).map_err(|source| StateError::Io { file: file.into(), source })
@@ -111,6 +114,11 @@ impl State {
         }
         if said("run") != run {
             return Err(broken("belongs to a run with other settings or other activations".into()));
+        }
+        let views = tensors.tensors();
+        let sum = checksum(views.iter().map(|(name, view)| (name.as_str(), view.data())), &said("state"));
+        if sum != said("sha256") {
+            return Err(broken("is damaged: its bytes are not those of its checksum".into()));
         }
         let facts: serde_json::Value = serde_json::from_str(&said("state")).unwrap_or_default();
         let fact = |key: &str| facts[key].as_u64().ok_or_else(|| broken(format!("says no `{key}`")));
@@ -160,6 +168,19 @@ impl State {
         });
         Ok(State { step: fact("step")?, params, m, v, silent, threshold, average, patience })
     }
+}
+
+/// SHA-256 of the tensors, in the order of their names, and of the facts beside them.
+fn checksum<'a>(tensors: impl Iterator<Item = (&'a str, &'a [u8])>, facts: &str) -> String {
+    let sorted: std::collections::BTreeMap<&str, &[u8]> = tensors.collect();
+    let mut sha = Sha256::new();
+    for (name, bytes) in sorted {
+        sha.update(name);
+        sha.update((bytes.len() as u64).to_le_bytes());
+        sha.update(bytes);
+    }
+    sha.update(facts);
+    sha.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Parameters in the order in which trainers make them.
