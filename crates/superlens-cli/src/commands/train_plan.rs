@@ -81,11 +81,11 @@ const STEPS: u64 = 1000;
 const CHECKPOINT_EVERY: u64 = 500;
 /// Active latents a row, where nothing says how many.
 const ACTIVE: f64 = 32.0;
-/// A latent is dead once it was silent for one in so many rows of the training, of short ones; of longer shares of those too few come back.
-const SILENT: u64 = 40;
-/// Or in which it would have fired so often if all latents fired alike. On `16k`, where a latent that is told to be dead after so many rows
-/// fires, ten times as many left a fifth of them all but dead, and the features they should have found unfound (docs/sae-quality.md).
+/// A latent is dead once it was silent for so many rows that it would have fired this often in them, if all latents fired alike. On `16k` that
+/// is 20,971 rows; after 24 times as many, a fifth of the latents were all but dead in the end (docs/sae-quality.md).
 const TURNS: u64 = 128;
+/// Or, in a short training, for one in so many of its rows: later there would be too little of it left to revive many.
+const SILENT: u64 = 40;
 
 impl Plan {
     /// From the command line, but for the settings that may be lists.

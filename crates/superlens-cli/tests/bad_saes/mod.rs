@@ -196,7 +196,7 @@ fn refusals() -> Vec<Case> {
             "sparsify-groupmax-random",
             ["cfg.json", "sae.safetensors"],
             TO_SAELENS,
-            "write `sparsify`",
+            "superlens, sparsify",
         ),
         to("format that is only read", "only", "saelens-topk-random", saelens, &["--to", "openai"], "only read"),
         to(
