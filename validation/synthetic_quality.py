@@ -64,7 +64,7 @@ def bench(binary, out, model, d_sae, k, tokens, seed):
     lr = {"lr": 3e-4 if model == "16k" else 1e-3, "batch": 1024, "d_sae": d_sae}
     widths = ",".join(str(max(d_sae * s // 64, 1)) for s in (2, 8, 24, 64))
     found = {
-        "matryoshka": trained(binary, out, model, "matryoshka", tokens, seed, rows, k=k, widths=widths, **lr),
+        "matryoshka": trained(binary, out, model, "matryoshka", tokens, seed, rows, k=k, widths=widths, **{**lr, "lr": 1e-3}),
         "batch_topk": trained(binary, out, model, "batch_topk", tokens, seed, rows, k=k, **lr),
         "jumprelu": trained(binary, out, model, "jumprelu", tokens, seed, rows, target_l0=k, **lr),
         "relu": at_l0(binary, out, model, "relu", k, tokens, seed, rows, **lr),
