@@ -1,6 +1,6 @@
 use super::*;
 use crate::model::family_tests::fixtures;
-use crate::model::load;
+use crate::model::{Sites, load};
 
 fn plan(tokens: u64) -> Plan {
     Plan { tokens, length: 14, prompt: vec![1, 7], ends: vec![], choice: Choice::default() }

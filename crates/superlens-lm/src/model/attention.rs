@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 use superlens_tensor::kernels::gemm::gemm_into;
-use superlens_tensor::kernels::smooth::{soft_cap, softmax};
+use superlens_tensor::kernels::smooth::{soft_cap, softmax, softmax_within};
 use superlens_tensor::{Mat, View};
 
 use super::batch::{Batch, Memory};
@@ -119,7 +119,10 @@ impl Attention<'_> {
                 scores.clear();
                 scores.resize((last - first) * (end - begin), 0.0);
                 self.score(&head, (first, last), (begin, end), &mut scores);
-                softmax(&mut scores, end - begin);
+                softmax_within(&mut scores, end - begin, |i| {
+                    let (from, to) = self.sees(&head, first + i);
+                    (from - begin, to - begin)
+                });
                 let pattern = View::contiguous(last - first, end - begin, &scores);
                 gemm_into(1.0, pattern, part(head.values, begin, end), 0.0, read);
             }
@@ -148,6 +151,11 @@ impl Attention<'_> {
         for h in 0..heads {
             let of_head = &mut scores.data_mut()[h * rows * keys..(h + 1) * rows * keys];
             self.score(&head(h), (0, rows), (0, keys), of_head);
+            for (i, row) in of_head.chunks_exact_mut(keys).enumerate() {
+                let (from, to) = self.sees(&head(h), i);
+                row[..from].fill(f32::NEG_INFINITY);
+                row[to..].fill(f32::NEG_INFINITY);
+            }
         }
         if self.sites.has(self.site(Point::Scores)) {
             hooks(self.site(Point::Scores), &mut scores);
@@ -167,29 +175,27 @@ impl Attention<'_> {
 
     /// The first key and the one after the last that queries `first..last` may see.
     fn reach(&self, head: &Head, first: usize, last: usize) -> (usize, usize) {
-        let keys = head.keys.rows;
-        let end = if self.config.causal { (head.past + last).min(keys) } else { keys };
-        let begin = self.config.layers[self.layer].window.map_or(0, |w| (head.past + first + 1).saturating_sub(w));
+        (self.sees(head, first).0, self.sees(head, last - 1).1)
+    }
+
+    /// The first key and the one after the last that a query may see.
+    fn sees(&self, head: &Head, query: usize) -> (usize, usize) {
+        let (keys, at) = (head.keys.rows, head.past + query);
+        let end = if self.config.causal { (at + 1).min(keys) } else { keys };
+        let begin = self.config.layers[self.layer].window.map_or(0, |w| (at + 1).saturating_sub(w)).min(end);
         (begin, end)
     }
 
-    /// Scores of queries `first..last` with keys `begin..end`, −∞ where one doesn't see the other.
+    /// Scores of queries `first..last` with keys `begin..end`, those too that don't see each other.
     fn score(&self, head: &Head, (first, last): (usize, usize), (begin, end): (usize, usize), scores: &mut [f32]) {
         let kind = &self.config.layers[self.layer];
         gemm_into(kind.scale, part(head.queries, first, last), part(head.keys, begin, end).t(), 0.0, scores);
         if let Some(cap) = self.config.score_cap {
             soft_cap(cap, scores);
         }
-        for (i, row) in scores.chunks_exact_mut(end - begin).enumerate() {
-            let at = head.past + first + i;
-            if head.slope != 0.0 {
+        if head.slope != 0.0 {
+            for row in scores.chunks_exact_mut(end - begin) {
                 row.iter_mut().enumerate().for_each(|(j, s)| *s += head.slope * (begin + j) as f32);
-            }
-            if self.config.causal {
-                row[(at + 1).saturating_sub(begin).min(end - begin)..].fill(f32::NEG_INFINITY);
-            }
-            if let Some(window) = kind.window {
-                row[..(at + 1).saturating_sub(window).saturating_sub(begin).min(end - begin)].fill(f32::NEG_INFINITY);
             }
         }
     }

@@ -22,16 +22,26 @@ impl Rope {
     /// Rotates the heads in columns `from..to` of each row, which stands at the position given beside the length of its sequence.
     pub(super) fn rotate(&self, x: &mut Mat, (from, to): (usize, usize), d_head: usize, places: &[(usize, usize)]) {
         let half = self.dims / 2;
-        let mut angles = Vec::with_capacity(half);
-        let mut known = None;
-        for (row, &place) in (0..x.rows()).zip(places) {
-            if known != Some(place) {
-                self.angles(place.0, place.1, &mut angles);
-                known = Some(place);
+        let Some(lowest) = places.iter().map(|place| place.0).min() else { return };
+        let highest = places.iter().map(|place| place.0).max().unwrap_or(lowest);
+        // Sequences side by side stand at the same positions.
+        let mut known: Vec<Option<usize>> = vec![None; highest - lowest + 1];
+        let mut length = None;
+        let (mut table, mut angles) = (Vec::new(), Vec::with_capacity(half));
+        for (row, &(at, len)) in (0..x.rows()).zip(places) {
+            if self.long.is_some() && length != Some(len) {
+                length = Some(len);
+                known.fill(None);
             }
+            let first = *known[at - lowest].get_or_insert_with(|| {
+                self.angles(at, len, &mut angles);
+                table.extend_from_slice(&angles);
+                table.len() - half
+            });
+            let angles = &table[first..first + half];
             for head in x.row_mut(row)[from..to].chunks_exact_mut(d_head) {
                 let (first, rest) = head.split_at_mut(half);
-                for ((a, b), &(sin, cos)) in first.iter_mut().zip(&mut rest[..half]).zip(&angles) {
+                for ((a, b), &(sin, cos)) in first.iter_mut().zip(&mut rest[..half]).zip(angles) {
                     (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
                 }
             }

@@ -16,12 +16,12 @@ pub fn exp(x: f32) -> f32 {
     // Adding this rounds to whole numbers, and leaves them in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
     let within = x.clamp(-87.5, 89.0);
-    let shifted = within * std::f32::consts::LOG2_E + ROUND;
+    let shifted = within.mul_add(std::f32::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;
-    let r = (within - n * HIGH) - n * LOW;
-    let mut p = 1.0 / 5040.0;
+    let r = n.mul_add(-LOW, n.mul_add(-HIGH, within));
+    let mut p = 1.0f32 / 5040.0;
     for c in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
-        p = p * r + c;
+        p = p.mul_add(r, c);
     }
     // 2ⁿ in two factors: n reaches 128, where there is no single one.
     let n = shifted.to_bits().wrapping_sub(ROUND.to_bits()) as i32;
@@ -57,7 +57,7 @@ pub fn erf(x: f32) -> f32 {
     let t = x * x * 0.125 - 1.0;
     let mut p = P[0];
     for c in &P[1..] {
-        p = p * t + c;
+        p = p.mul_add(t, *c);
     }
     x * p
 }
@@ -89,13 +89,27 @@ pub fn activate(f: Activation, x: &mut [f32]) {
 pub fn activate_gated(f: Activation, gate: &mut [f32], up: &[f32]) {
     assert_eq!(gate.len(), up.len(), "gates of {} and {} numbers", gate.len(), up.len());
     activate(f, gate);
-    gate.iter_mut().zip(up).for_each(|(g, u)| *g *= u);
+    by_vectors(
+        #[inline(always)]
+        || {
+            for (g, u) in gate.iter_mut().zip(up) {
+                *g *= u;
+            }
+        },
+    );
 }
 
 /// Rows of so many scores become probabilities; their sums in 16 interleaved partial sums. A row of −∞ alone becomes NaN.
 ///
 /// Panics where the rows don't come out even.
 pub fn softmax(rows: &mut [f32], length: usize) {
+    softmax_within(rows, length, |_| (0, length));
+}
+
+/// The same of a part of each row, `within(row)` its first score and the one after its last; what lies outside becomes 0.
+///
+/// Panics where the rows don't come out even, and on parts that reach beyond them.
+pub fn softmax_within(rows: &mut [f32], length: usize, within: impl Fn(usize) -> (usize, usize)) {
     if rows.is_empty() {
         return;
     }
@@ -103,27 +117,73 @@ pub fn softmax(rows: &mut [f32], length: usize) {
     by_vectors(
         #[inline(always)]
         || {
-            for row in rows.chunks_exact_mut(length) {
-                softmax_row(row);
+            for (i, row) in rows.chunks_exact_mut(length).enumerate() {
+                let (from, to) = within(i);
+                // Whole chunks are the quickest, what is in them too much as −∞.
+                let (first, last) = (from / LANES * LANES, to.next_multiple_of(LANES).min(length));
+                for x in &mut row[first..from] {
+                    *x = f32::NEG_INFINITY;
+                }
+                for x in &mut row[to..last] {
+                    *x = f32::NEG_INFINITY;
+                }
+                row[..first].fill(0.0);
+                row[last..].fill(0.0);
+                softmax_row(&mut row[first..last]);
             }
         },
     );
 }
 
+/// Numbers side by side: a register of AVX-512.
+const LANES: usize = 16;
+
 #[inline(always)]
 fn softmax_row(row: &mut [f32]) {
-    let mut tops = [f32::NEG_INFINITY; 16];
-    for chunk in row.chunks(16) {
-        tops.iter_mut().zip(chunk).for_each(|(top, &x)| *top = if x > *top { x } else { *top });
+    let (whole, rest) = row.as_chunks_mut::<LANES>();
+    // What is left over is filled up to a whole chunk: one by one it would cost more than all others.
+    let mut last = [f32::NEG_INFINITY; LANES];
+    for (last, x) in last.iter_mut().zip(rest.iter()) {
+        *last = *x;
     }
-    let top = tops.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b));
-    row.iter_mut().for_each(|x| *x = exp(*x - top));
-    let mut sums = [0.0; 16];
-    for chunk in row.chunks(16) {
-        sums.iter_mut().zip(chunk).for_each(|(sum, &x)| *sum += x);
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    let mut tops = last;
+    for chunk in whole.iter() {
+        for l in 0..LANES {
+            tops[l] = larger(tops[l], chunk[l]);
+        }
     }
-    let scale = 1.0 / sums.iter().sum::<f32>();
-    row.iter_mut().for_each(|x| *x *= scale);
+    let top = folded(tops, larger);
+    let mut sums = [0.0; LANES];
+    for chunk in whole.iter_mut() {
+        for l in 0..LANES {
+            chunk[l] = exp(chunk[l] - top);
+            sums[l] += chunk[l];
+        }
+    }
+    if !rest.is_empty() {
+        for l in 0..LANES {
+            last[l] = exp(last[l] - top);
+            sums[l] += last[l];
+        }
+    }
+    let scale = 1.0 / folded(sums, |a, b| a + b);
+    for chunk in whole.iter_mut() {
+        for x in chunk {
+            *x *= scale;
+        }
+    }
+    for (x, last) in rest.iter_mut().zip(last) {
+        *x = last * scale;
+    }
+}
+
+/// All lanes as one number, half by half.
+#[inline(always)]
+fn folded(x: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let x: [f32; LANES / 2] = std::array::from_fn(|l| f(x[l], x[l + LANES / 2]));
+    let x: [f32; LANES / 4] = std::array::from_fn(|l| f(x[l], x[l + LANES / 4]));
+    f(f(x[0], x[2]), f(x[1], x[3]))
 }
 
 /// `x ← cap · tanh(x / cap)`, the soft-capping of Gemma 2.
@@ -185,6 +245,11 @@ mod tests {
             let total: f64 = scores.iter().map(|&x| f64::from(x).exp()).sum();
             assert!(got.iter().zip(&scores).all(|(&p, &x)| (f64::from(p) - f64::from(x).exp() / total).abs() < 1e-6));
         }
+        let mut within: Vec<f32> = (0..60).map(|i| (i % 13) as f32).collect();
+        let mut alone = within[21..38].to_vec();
+        softmax(&mut alone, 17);
+        softmax_within(&mut within, 20, |i| [(0, 20), (1, 18), (5, 6)][i]);
+        assert!(within[20..40] == [&[0.0], &alone[..], &[0.0, 0.0]].concat() && within[45] == 1.0 && within[59] == 0.0);
         let mut masked = [2.0, f32::NEG_INFINITY, 2.0];
         let length = masked.len();
         softmax(&mut masked, length);
