@@ -281,7 +281,7 @@ impl Transformer {
         Some(logits)
     }
 
-    fn normalise(&self, w: &NormWeights, x: &mut Mat) {
+    pub(super) fn normalise(&self, w: &NormWeights, x: &mut Mat) {
         normalise(self.config.norm, self.config.eps, w, x);
     }
 }
