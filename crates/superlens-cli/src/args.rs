@@ -2,6 +2,7 @@
 
 mod geometry;
 mod intervene;
+mod lens;
 mod model;
 mod recover;
 mod sae;
@@ -16,6 +17,7 @@ use superlens::toy::lab::TOYS;
 
 pub use geometry::{Coherence, Geometry, GeometryCommand, Pack, Readout, Room, Table};
 pub use intervene::{ChangeArg, ChangeArgs, Intervene};
+pub use lens::{Lens, Promotes};
 pub use model::{Fetch, Generate, Harvest, ModelAbout, ModelFiles, Reading, RunModel, Sample, SplitArg, Texts};
 pub use recover::{Recover, RecoverPhase, RecoverRows, RecoverWhat};
 pub use sae::{Convert, Eval, Synth, Train};
@@ -84,6 +86,8 @@ pub enum Command {
     RunModel(Box<RunModel>),
     Generate(Box<Generate>),
     Intervene(Box<Intervene>),
+    Lens(Lens),
+    Promotes(Promotes),
 }
 
 /// Train small models whose truth is known, and diagnose each as if it were not

@@ -64,6 +64,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Fetch(fetch) => commands::fetch::run(fetch, cli.global),
         Command::Harvest(harvest) => commands::harvest::run(harvest, cli.global),
         Command::RunModel(run) => commands::run_model::run(run, cli.global),
+        Command::Lens(lens) => commands::lens::run(lens, cli.global),
+        Command::Promotes(promotes) => commands::promotes::run(promotes, cli.global),
         Command::Intervene(intervene) => commands::intervene::run(intervene, cli.global),
         Command::Generate(generate) => commands::generate::run(generate, cli.global),
     })

@@ -134,6 +134,41 @@ fn sampling_can_be_steered() {
 }
 
 #[test]
+fn a_prediction_is_taken_apart() {
+    let setting = Setting::new();
+    let told = setting.document("lens --model @model --token-ids 1,35,51,52,60 --position 3 --top 4");
+    let lens = told["lens"].as_array().unwrap();
+    assert_eq!((lens.len(), &told["tokens"], &told["position"]), (3, &json!(5), &json!(3)));
+    let next = lens[2]["next"].as_array().unwrap();
+    assert!(next.len() == 4 && number(&next[0]["probability"]) >= number(&next[1]["probability"]));
+    assert_eq!(told["token"]["id"], next[0]["id"], "the likeliest, unless another is named");
+    let parts: f64 = told["parts"].as_array().unwrap().iter().map(|part| number(&part["logit"])).sum();
+    assert!((parts + number(&told["bias"]) - number(&told["logit"])).abs() < 1e-9);
+    assert_eq!(told["parts"].as_array().unwrap().len(), 1 + 2 * (4 + 1), "an embedding, four heads and an MLP a block");
+    // The logit is that of the model.
+    setting.document("run-model --model @model --token-ids 1,35,51,52,60 --out @out");
+    let bytes = fs::read(setting.path("out")).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let at = 4 * (3 * 61 + told["token"]["id"].as_u64().unwrap() as usize);
+    let logit = f32::from_le_bytes(file.tensor("logits").unwrap().data()[at..at + 4].try_into().unwrap());
+    assert!((f64::from(logit) - number(&told["logit"])).abs() < 1e-4);
+}
+
+#[test]
+fn what_is_promoted_is_told_of_neurons_latents_and_directions() {
+    let setting = with_dictionary();
+    let neurons = setting.document("promotes --model @model --hook blocks.1.mlp.hook_post --columns 3,5 --top 2");
+    assert_eq!((neurons.as_array().unwrap().len(), &neurons[1]["what"]), (2, &json!("column 5")));
+    let first = |value: &Value, way: &str| number(&value[way][0]["logit"]);
+    assert!(first(&neurons[0], "promoted") > 0.0 && first(&neurons[0], "suppressed") < 0.0);
+    let latent = setting.document(&format!("promotes --model @model --hook {HOOK} --sae @run --latents 7"));
+    let row = setting.document(&format!(
+        "promotes --model @model --hook {HOOK} --direction @run/sae/sae_weights.safetensors --key W_dec"
+    ));
+    assert_eq!(latent[0]["promoted"], row[7]["promoted"]);
+}
+
+#[test]
 fn what_cannot_be_changed_is_told_in_a_line() {
     let setting = with_dictionary();
     fs::write(setting.path("zero.npy"), {
@@ -167,6 +202,12 @@ fn what_cannot_be_changed_is_told_in_a_line() {
             "intervene --model @model --text @text.txt --hook blocks.1.attn.hook_pattern --do zero".into(),
             "row for each token",
         ),
+        ("lens --model @model --token-ids 1,2 --position 2".into(), "0 to 1"),
+        ("lens --model @model --token-ids 1,2 --token 012".into(), "one token"),
+        ("lens --model @model".into(), "--text"),
+        ("promotes --model @model --hook blocks.1.mlp.hook_post --columns 37".into(), "0 to 36"),
+        ("promotes --model @model --hook blocks.1.mlp.hook_pre --columns 3".into(), "hook_post"),
+        ("promotes --model @model --hook blocks.1.mlp.hook_post".into(), "--columns"),
         ("generate --model @model --tokens 5 --do zero".into(), "--hook"),
         (format!("generate --model @model --tokens 5 --hook {HOOK} --do mean"), "intervene"),
         ("eval --sae @run --model @model --text @text.txt".into(), "--hook"),

@@ -8,6 +8,7 @@ use superlens_lm::tokenizer::Tokenizer;
 use superlens_tensor::Rng;
 
 use super::changes::Held;
+use super::likeliest::{likeliest, probabilities};
 use super::model_files::Model;
 use super::{table, texts};
 use crate::args::{Global, Intervene};
@@ -80,23 +81,10 @@ struct Next {
 /// The likeliest tokens after a text's last sequence, before the change and after it.
 fn next(n: usize, model: &Model, tokenizer: &Tokenizer, text: &Text, change: &Changes) -> Vec<Next> {
     let last = text.batch.tokens() - 1;
-    let of = |changes: &Changes| {
-        let logits = logits(&model.transformer, text, changes);
-        let row = logits.row(last);
-        let top = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-        let weights: Vec<f64> = row.iter().map(|&x| (f64::from(x) - top).exp()).collect();
-        let sum: f64 = weights.iter().sum();
-        weights.into_iter().map(|w| w / sum).collect::<Vec<f64>>()
-    };
+    let of = |changes: &Changes| probabilities(logits(&model.transformer, text, changes).row(last));
     let (before, after) = (of(&Changes::default()), of(change));
-    let likeliest = |p: &[f64]| {
-        let mut ids: Vec<usize> = (0..p.len()).collect();
-        ids.sort_by(|&a, &b| p[b].total_cmp(&p[a]).then(a.cmp(&b)));
-        ids.truncate(n);
-        ids
-    };
-    let mut ids = likeliest(&after);
-    ids.extend(likeliest(&before).into_iter().filter(|id| !ids.contains(id)).collect::<Vec<_>>());
+    let mut ids = likeliest(&after, n);
+    ids.extend(likeliest(&before, n).into_iter().filter(|id| !ids.contains(id)).collect::<Vec<_>>());
     let one = |id: usize| Next {
         id: id as u32,
         text: tokenizer.text(id as u32).unwrap_or_default(),

@@ -35,7 +35,8 @@ pub fn run(args: &RunModel, global: Global) -> Result<(), Failure> {
     let progress = Progress::new(global.quiet);
     progress.at(0.0, "loading the model");
     let model = Model::open(&args.model.model)?;
-    let ids = tokens(args, &model)?;
+    let tokenize = |text: &str| Ok(model.tokenizer(args.model.tokenizer.as_deref())?.ids(text, !args.bare)?);
+    let ids = tokens(args.text.as_deref(), args.token_ids.as_deref(), &model, tokenize)?;
     let config = &model.transformer.config;
     let sites = sites(&args.hook, config)?;
     let a_token = sites.iter().map(|s| s.width(config).unwrap_or(config.heads * ids.len())).sum::<usize>();
@@ -76,14 +77,16 @@ pub fn run(args: &RunModel, global: Global) -> Result<(), Failure> {
     Ok(out.flush()?)
 }
 
-/// The tokens that are run, all of which the model has.
-fn tokens(args: &RunModel, model: &Model) -> Result<Vec<u32>, Failure> {
-    let (ids, from) = match (&args.token_ids, &args.text) {
+/// The tokens that flags name, all of which the model has.
+pub fn tokens(
+    text_file: Option<&Path>,
+    list: Option<&str>,
+    model: &Model,
+    tokenize: impl FnOnce(&str) -> Result<Vec<u32>, Failure>,
+) -> Result<Vec<u32>, Failure> {
+    let (ids, from) = match (list, text_file) {
         (Some(list), _) => (listed(list)?, "--token-ids".to_string()),
-        (None, Some(path)) => {
-            let tokenizer = model.tokenizer(args.model.tokenizer.as_deref())?;
-            (tokenizer.ids(&text(path)?, !args.bare)?, path.display().to_string())
-        }
+        (None, Some(path)) => (tokenize(&text(path)?)?, path.display().to_string()),
         (None, None) => return Err(Failure::Input("--text or --token-ids: expected one of them".into())),
     };
     if ids.is_empty() {

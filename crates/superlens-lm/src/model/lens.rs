@@ -13,7 +13,7 @@ use super::batch::Batch;
 use super::config::{NormKind, Wiring};
 use super::hook::{Point, Site, Sites};
 use super::transformer::Transformer;
-use super::weights::Head;
+use super::weights::{Head, NormWeights};
 
 /// A part of the final residual stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +93,41 @@ impl Transformer {
             self.unembed(x).expect("checked: it has an output")
         };
         Ok(streams.into_iter().map(logits).collect())
+    }
+
+    /// What activations of a site, a row each, write into the residual stream, `[rows, d_model]`: neurons and heads by their output weights (of a norm
+    /// behind them the gain, its scale being known of texts alone), streams and what is added to them as they are.
+    ///
+    /// # Errors
+    /// Sites that write through something else than weights.
+    pub fn written(&self, site: Site, rows: &Mat) -> Result<Mat, String> {
+        let through = |w: &Mat, norm: Option<&NormWeights>| {
+            let mut out = matmul(rows, w);
+            if let Some(gain) = norm.and_then(|norm| norm.gain.as_ref()) {
+                let width = gain.len();
+                out.data_mut()
+                    .chunks_exact_mut(width)
+                    .for_each(|row| row.iter_mut().zip(gain).for_each(|(x, g)| *x *= g));
+            }
+            out
+        };
+        match site {
+            Site::Block(l, Point::Post) => {
+                let block = &self.weights.blocks[l];
+                Ok(through(&block.mlp.out.w, block.post_mlp.as_ref()))
+            }
+            Site::Block(l, Point::Z) => {
+                let block = &self.weights.blocks[l];
+                Ok(through(&block.attn.out.w, block.post_attn.as_ref()))
+            }
+            Site::Embed | Site::PosEmbed => Ok(rows.clone()),
+            Site::Block(_, Point::ResidPre | Point::ResidMid | Point::ResidPost | Point::AttnOut | Point::MlpOut) => {
+                Ok(rows.clone())
+            }
+            _ => Err(format!(
+                "{site} does not write into the residual stream by weights alone; name hook_post, hook_z, or the stream"
+            )),
+        }
     }
 
     /// What each row of `directions` `[rows, d_model]`, added to the last residual stream, adds to each logit: `[rows, vocab]`, but for the scale of the

@@ -1,0 +1,81 @@
+//! What can be typed after `superlens lens` and `superlens promotes`.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args};
+
+use super::ModelFiles;
+
+/// Read a text's residual streams by the model's output, and take a prediction apart
+///
+/// At one position: the likeliest next tokens by the stream as it enters each block (the logit lens), and how much of the logit of a token
+/// comes from the embedding, each head and each MLP (direct logit attribution).
+#[derive(Args, Debug)]
+#[command(group(ArgGroup::new("needs_model").arg("model").required(true)))]
+#[command(after_help = "\
+Examples:
+  superlens lens --model gpt2 --text prompt.txt
+  superlens lens --model gpt2 --text prompt.txt --position 7 --token \" Paris\" --top 3 --json
+
+--json prints {tokens, position, token, lens: [{stream, next: [{token, id, probability}]}], logit, parts: [{part, logit}], bias}. The parts and
+the bias add up to the logit, any cap left out; the scale of the last norm is taken as it is.")]
+pub struct Lens {
+    #[command(flatten)]
+    pub model: ModelFiles,
+    /// The text, a whole file; - is standard input
+    #[arg(long, value_name = "FILE", required_unless_present = "token_ids", conflicts_with = "token_ids")]
+    pub text: Option<PathBuf>,
+    /// The tokens instead, as they are: nothing is put around them
+    #[arg(long, value_name = "LIST")]
+    pub token_ids: Option<String>,
+    /// The text without the tokens that the tokenizer puts around it (BOS)
+    #[arg(long, conflicts_with = "token_ids")]
+    pub bare: bool,
+    /// The token after which is looked, counted from 0 [default: the last]
+    #[arg(long, value_name = "N")]
+    pub position: Option<usize>,
+    /// The token whose logit is taken apart: a text that is one token [default: the likeliest]
+    #[arg(long, value_name = "TEXT")]
+    pub token: Option<String>,
+    /// How many tokens to show of each stream
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub top: usize,
+}
+
+/// Say which next tokens neurons, latents or directions promote and suppress
+///
+/// By their output weights alone, through the model's last norm and output; the norm's scale, which differs from text to text, is left out.
+#[derive(Args, Debug)]
+#[command(group(ArgGroup::new("needs_model").arg("model").required(true)))]
+#[command(group(ArgGroup::new("which").args(["columns", "direction", "latents"]).required(true)))]
+#[command(after_help = "\
+Examples:
+  superlens promotes --model gpt2 --hook blocks.3.mlp.hook_post --columns 17,512
+  superlens promotes --model gpt2 --hook blocks.6.hook_resid_pre --sae runs/sae --latents 41
+  superlens promotes --model gpt2 --hook blocks.6.hook_resid_pre --direction sentiment.npy --json
+
+--json prints [{what, promoted: [{token, id, logit}], suppressed: [...]}].")]
+pub struct Promotes {
+    #[command(flatten)]
+    pub model: ModelFiles,
+    /// Where the neurons, latents or directions are, by the name of TransformerLens
+    #[arg(long, value_name = "NAME")]
+    pub hook: String,
+    /// Columns: neurons
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub columns: Vec<usize>,
+    /// Rows of a .npy, .npz or .safetensors file
+    #[arg(long, value_name = "FILE")]
+    pub direction: Option<PathBuf>,
+    /// Which array of the file, where it holds several
+    #[arg(long, value_name = "NAME", requires = "direction")]
+    pub key: Option<String>,
+    /// Latents of a dictionary
+    #[arg(long, value_name = "LIST", value_delimiter = ',', requires = "sae")]
+    pub latents: Vec<usize>,
+    #[arg(long, value_name = "DIR", help = "The dictionary")]
+    pub sae: Option<PathBuf>,
+    /// How many tokens to show each way
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub top: usize,
+}

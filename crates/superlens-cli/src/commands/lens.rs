@@ -1,0 +1,119 @@
+//! `superlens lens`: what the residual stream says by the output, and where a logit comes from.
+
+use std::io::{self, Write};
+
+use serde_json::{Value, json};
+use superlens_lm::model::{Attribution, Batch};
+use superlens_lm::tokenizer::Tokenizer;
+
+use super::likeliest::{likeliest, probabilities};
+use super::model_files::Model;
+use super::{run_model, table};
+use crate::args::{Global, Lens};
+use crate::failure::Failure;
+use crate::progress::Progress;
+
+pub fn run(args: &Lens, global: Global) -> Result<(), Failure> {
+    let progress = Progress::new(global.quiet);
+    progress.at(0.0, "loading the model");
+    let (model, tokenizer) = Model::with_tokenizer(&args.model)?;
+    let tokenize = |text: &str| Ok(tokenizer.ids(text, !args.bare)?);
+    let ids = run_model::tokens(args.text.as_deref(), args.token_ids.as_deref(), &model, tokenize)?;
+    let position = args.position.unwrap_or(ids.len() - 1);
+    if position >= ids.len() {
+        let what = format!("--position: the text has tokens 0 to {}, found {position}", ids.len() - 1);
+        return Err(Failure::Input(what));
+    }
+    let (transformer, batch) = (&model.transformer, Batch::one(&ids));
+    let told = |what: String| Failure::Input(format!("{}: {what}", model.dir.display()));
+    progress.at(0.3, "reading the streams");
+    let lens: Vec<Vec<f64>> = transformer
+        .logit_lens(&batch, &[position])
+        .map_err(told)?
+        .iter()
+        .map(|logits| probabilities(logits.row(0)))
+        .collect();
+    let token = match &args.token {
+        Some(text) => one_token(text, &tokenizer)?,
+        None => lens.last().map_or(0, |p| likeliest(p, 1)[0] as u32),
+    };
+    transformer.check(&[token]).map_err(|what| Failure::Input(format!("--token: {what}")))?;
+    progress.at(0.7, "taking the logit apart");
+    let attribution = transformer.attribution(&batch, position, token).map_err(told)?;
+    drop(progress);
+    let mut out = io::stdout().lock();
+    if global.json {
+        let document = document(args, &ids, position, token, &lens, &attribution, &tokenizer);
+        serde_json::to_writer_pretty(&mut out, &document).map_err(io::Error::from)?;
+        writeln!(out)?;
+        return Ok(out.flush()?);
+    }
+    let spelled = |id: u32| format!("{:?}", tokenizer.text(id).unwrap_or_default());
+    writeln!(out, "after token {position} of {}, {}:", ids.len(), spelled(ids[position]))?;
+    let mut rows = vec![vec!["stream".to_string(), "likeliest next, by the output".to_string()]];
+    for (i, p) in lens.iter().enumerate() {
+        let next = likeliest(p, args.top).into_iter().map(|id| format!("{} {:.3}", spelled(id as u32), p[id]));
+        rows.push(std::iter::once(stream(i, lens.len())).chain(next).collect());
+    }
+    for line in table::wide(&rows) {
+        writeln!(out, "  {line}")?;
+    }
+    writeln!(out, "\nthe logit of {}, {:.3}, comes from", spelled(token), attribution.logit())?;
+    let mut parts: Vec<(String, f64)> = attribution.parts.iter().map(|(part, x)| (part.to_string(), *x)).collect();
+    parts.push(("biases".into(), attribution.bias));
+    parts.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
+    let head = ["part", "logit"].map(String::from);
+    let rows: Vec<[String; 2]> =
+        std::iter::once(head).chain(parts.iter().map(|(part, x)| [part.clone(), format!("{x:+.3}")])).collect();
+    for line in table::lines(&rows) {
+        writeln!(out, "  {line}")?;
+    }
+    Ok(out.flush()?)
+}
+
+fn stream(i: usize, streams: usize) -> String {
+    if i + 1 == streams { "after the last block".into() } else { format!("into block {i}") }
+}
+
+/// The one token that a text is.
+fn one_token(text: &str, tokenizer: &Tokenizer) -> Result<u32, Failure> {
+    let piece = (0..tokenizer.vocab_size() as u32).find(|&id| tokenizer.text(id).is_some_and(|piece| piece == text));
+    if let Some(id) = piece {
+        return Ok(id);
+    }
+    // Some tokens are spelled otherwise than they read.
+    let ids = tokenizer.ids(text, false)?;
+    match ids[..] {
+        [id] => Ok(id),
+        _ => {
+            let pieces: Vec<String> =
+                ids.iter().map(|&id| format!("{:?}", tokenizer.text(id).unwrap_or_default())).collect();
+            let what = format!("expected a text that is one token, found {}: {}", ids.len(), pieces.join(" "));
+            Err(Failure::Input(format!("--token: {what}; mind the space before a word")))
+        }
+    }
+}
+
+fn document(
+    args: &Lens,
+    ids: &[u32],
+    position: usize,
+    token: u32,
+    lens: &[Vec<f64>],
+    attribution: &Attribution,
+    tokenizer: &Tokenizer,
+) -> Value {
+    let spelled = |id: u32| tokenizer.text(id).unwrap_or_default();
+    let next = |p: &Vec<f64>| -> Vec<Value> {
+        let one = |id: usize| json!({"token": spelled(id as u32), "id": id, "probability": p[id]});
+        likeliest(p, args.top).into_iter().map(one).collect()
+    };
+    let streams: Vec<Value> =
+        lens.iter().enumerate().map(|(i, p)| json!({"stream": stream(i, lens.len()), "next": next(p)})).collect();
+    let parts: Vec<Value> =
+        attribution.parts.iter().map(|(part, x)| json!({"part": part.to_string(), "logit": x})).collect();
+    json!({
+        "tokens": ids.len(), "position": position, "token": {"token": spelled(token), "id": token}, "lens": streams,
+        "logit": attribution.logit(), "parts": parts, "bias": attribution.bias,
+    })
+}

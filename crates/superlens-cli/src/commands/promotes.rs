@@ -1,0 +1,97 @@
+//! `superlens promotes`: which tokens neurons, latents and directions speak for and against.
+
+use std::io::{self, Write};
+
+use serde_json::{Value, json};
+use superlens_lm::model::{Config, Site};
+use superlens_lm::tokenizer::Tokenizer;
+use superlens_tensor::Mat;
+use superlens_tensor::io::{ReadOptions, read_directions};
+
+use super::changes::fitting;
+use super::likeliest::likeliest;
+use super::model_files::Model;
+use super::table;
+use crate::args::{Global, Promotes};
+use crate::failure::Failure;
+use crate::progress::Progress;
+
+pub fn run(args: &Promotes, global: Global) -> Result<(), Failure> {
+    let progress = Progress::new(global.quiet);
+    progress.at(0.0, "loading the model");
+    let (model, tokenizer) = Model::with_tokenizer(&args.model)?;
+    let config = &model.transformer.config;
+    let site = Site::parse(&args.hook, config).map_err(|what| Failure::Input(format!("--hook: {what}")))?;
+    let (names, rows) = directions(args, site, config)?;
+    let told = |what: String| Failure::Input(format!("--hook: {what}"));
+    let written = model.transformer.written(site, &rows).map_err(told)?;
+    let logits = model.transformer.promoted(&written).map_err(told)?;
+    drop(progress);
+    let mut out = io::stdout().lock();
+    let all: Vec<(String, Vec<(usize, f64)>, Vec<(usize, f64)>)> = names
+        .into_iter()
+        .enumerate()
+        .map(|(i, name)| {
+            let up: Vec<f64> = logits.row(i).iter().map(|&x| f64::from(x)).collect();
+            let down: Vec<f64> = up.iter().map(|x| -x).collect();
+            let of = |order: Vec<usize>| order.into_iter().map(|id| (id, up[id])).collect();
+            (name, of(likeliest(&up, args.top)), of(likeliest(&down, args.top)))
+        })
+        .collect();
+    if global.json {
+        let shown = |list: &[(usize, f64)]| -> Vec<Value> {
+            list.iter().map(|&(id, x)| json!({"token": spelled(id, &tokenizer), "id": id, "logit": x})).collect()
+        };
+        let one = |(name, up, down): &(String, Vec<_>, Vec<_>)| json!({"what": name, "promoted": shown(up), "suppressed": shown(down)});
+        serde_json::to_writer_pretty(&mut out, &all.iter().map(one).collect::<Vec<_>>()).map_err(io::Error::from)?;
+        writeln!(out)?;
+        return Ok(out.flush()?);
+    }
+    for (name, up, down) in &all {
+        writeln!(out, "{name}:")?;
+        let head = ["promoted", "", "suppressed", ""].map(String::from);
+        let cell = |&(id, x): &(usize, f64)| [format!("{:?}", spelled(id, &tokenizer)), format!("{x:+.3}")];
+        let row = |(up, down)| {
+            let ([a, b], [c, d]) = (cell(up), cell(down));
+            [a, b, c, d]
+        };
+        let rows: Vec<[String; 4]> = std::iter::once(head).chain(up.iter().zip(down).map(row)).collect();
+        for line in table::lines(&rows) {
+            writeln!(out, "  {line}")?;
+        }
+    }
+    Ok(out.flush()?)
+}
+
+fn spelled(id: usize, tokenizer: &Tokenizer) -> String {
+    tokenizer.text(id as u32).unwrap_or_default()
+}
+
+/// What is asked about, by name, as directions of the site's activations.
+fn directions(args: &Promotes, site: Site, config: &Config) -> Result<(Vec<String>, Mat), Failure> {
+    let Some(width) = site.width(config) else {
+        return Err(Failure::Input(format!("--hook: {site} has no row for each token")));
+    };
+    let below = |flag: &str, list: &[usize], most: usize| match list.iter().find(|&&j| j >= most) {
+        Some(j) => Err(Failure::Input(format!("{flag}: expected 0 to {}, found {j}", most - 1))),
+        None => Ok(()),
+    };
+    if let Some(path) = &args.direction {
+        let options = ReadOptions { key: args.key.clone(), flatten: false };
+        let mat = read_directions(path, &options).map_err(Failure::input)?.mat;
+        if mat.cols() != width {
+            let what = format!("has {} columns, but {site} has {width}", mat.cols());
+            return Err(Failure::Input(format!("--direction {}: {what}", path.display())));
+        }
+        return Ok(((0..mat.rows()).map(|i| format!("row {i}")).collect(), mat));
+    }
+    if let (Some(path), false) = (&args.sae, args.latents.is_empty()) {
+        let sae = fitting(path, &[site], config)?;
+        below("--latents", &args.latents, sae.d_sae())?;
+        let names = args.latents.iter().map(|j| format!("latent {j}")).collect();
+        return Ok((names, sae.w_dec.select_rows(&args.latents)));
+    }
+    below("--columns", &args.columns, width)?;
+    let names = args.columns.iter().map(|j| format!("column {j}")).collect();
+    Ok((names, Mat::from_fn(args.columns.len(), width, |i, j| if args.columns[i] == j { 1.0 } else { 0.0 })))
+}
