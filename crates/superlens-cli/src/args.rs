@@ -75,7 +75,7 @@ pub enum Command {
     Run(Run),
     Recover(Box<Recover>),
     Train(Box<Train>),
-    Eval(Eval),
+    Eval(Box<Eval>),
     Synth(Synth),
     Geometry(Geometry),
     Convert(Convert),

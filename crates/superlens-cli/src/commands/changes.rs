@@ -101,14 +101,14 @@ impl Held {
         let (transformer, by) = (&model.transformer, args.by.unwrap_or(0.0));
         let gathered =
             |site: Site, handle: &dyn Handle, texts: &[Text]| gather(transformer, texts, site, handle, DONORS);
-        let one = |(&site, handle): (&Site, &'a Box<dyn Handle + '_>)| -> Box<dyn Intervention + 'a> {
-            let handle = &**handle;
+        let one = |(&site, handle): (&Site, &'a (dyn Handle + '_))| -> Box<dyn Intervention + 'a> {
             let change = match args.change {
                 ChangeArg::Zero => Change::Zero,
                 ChangeArg::Mean => Change::Fill(gathered(site, handle, texts).mean),
-                ChangeArg::Resample => {
-                    Change::Draw { from: gathered(site, handle, texts).rows, rng: rng.fork(&site.to_string()) }
-                }
+                ChangeArg::Resample => Change::Draw {
+                    from: gathered(site, handle, texts).rows,
+                    rng: Box::new(rng.fork(&site.to_string())),
+                },
                 ChangeArg::Scale => Change::Scale(by),
                 ChangeArg::Steer => Change::Add(by),
                 ChangeArg::Patch => Change::Patch(gathered(site, handle, donor.as_slice()).rows),
@@ -119,7 +119,7 @@ impl Held {
             };
             Box::new(Turned { handle, change })
         };
-        Ok(self.sites.iter().zip(handles).map(one).collect())
+        Ok(self.sites.iter().zip(handles.iter().map(|handle| &**handle)).map(one).collect())
     }
 }
 

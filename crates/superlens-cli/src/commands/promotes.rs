@@ -16,6 +16,13 @@ use crate::args::{Global, Promotes};
 use crate::failure::Failure;
 use crate::progress::Progress;
 
+/// Tokens and what is added to their logits.
+struct Effect {
+    what: String,
+    promoted: Vec<(usize, f64)>,
+    suppressed: Vec<(usize, f64)>,
+}
+
 pub fn run(args: &Promotes, global: Global) -> Result<(), Failure> {
     let progress = Progress::new(global.quiet);
     progress.at(0.0, "loading the model");
@@ -28,34 +35,32 @@ pub fn run(args: &Promotes, global: Global) -> Result<(), Failure> {
     let logits = model.transformer.promoted(&written).map_err(told)?;
     drop(progress);
     let mut out = io::stdout().lock();
-    let all: Vec<(String, Vec<(usize, f64)>, Vec<(usize, f64)>)> = names
-        .into_iter()
-        .enumerate()
-        .map(|(i, name)| {
-            let up: Vec<f64> = logits.row(i).iter().map(|&x| f64::from(x)).collect();
-            let down: Vec<f64> = up.iter().map(|x| -x).collect();
-            let of = |order: Vec<usize>| order.into_iter().map(|id| (id, up[id])).collect();
-            (name, of(likeliest(&up, args.top)), of(likeliest(&down, args.top)))
-        })
-        .collect();
+    let one = |(i, what): (usize, String)| {
+        let up: Vec<f64> = logits.row(i).iter().map(|&x| f64::from(x)).collect();
+        let down: Vec<f64> = up.iter().map(|x| -x).collect();
+        let of = |order: Vec<usize>| order.into_iter().map(|id| (id, up[id])).collect();
+        Effect { what, promoted: of(likeliest(&up, args.top)), suppressed: of(likeliest(&down, args.top)) }
+    };
+    let all: Vec<Effect> = names.into_iter().enumerate().map(one).collect();
     if global.json {
         let shown = |list: &[(usize, f64)]| -> Vec<Value> {
             list.iter().map(|&(id, x)| json!({"token": spelled(id, &tokenizer), "id": id, "logit": x})).collect()
         };
-        let one = |(name, up, down): &(String, Vec<_>, Vec<_>)| json!({"what": name, "promoted": shown(up), "suppressed": shown(down)});
+        let one =
+            |e: &Effect| json!({"what": e.what, "promoted": shown(&e.promoted), "suppressed": shown(&e.suppressed)});
         serde_json::to_writer_pretty(&mut out, &all.iter().map(one).collect::<Vec<_>>()).map_err(io::Error::from)?;
         writeln!(out)?;
         return Ok(out.flush()?);
     }
-    for (name, up, down) in &all {
-        writeln!(out, "{name}:")?;
+    for Effect { what, promoted, suppressed } in &all {
+        writeln!(out, "{what}:")?;
         let head = ["promoted", "", "suppressed", ""].map(String::from);
         let cell = |&(id, x): &(usize, f64)| [format!("{:?}", spelled(id, &tokenizer)), format!("{x:+.3}")];
         let row = |(up, down)| {
             let ([a, b], [c, d]) = (cell(up), cell(down));
             [a, b, c, d]
         };
-        let rows: Vec<[String; 4]> = std::iter::once(head).chain(up.iter().zip(down).map(row)).collect();
+        let rows: Vec<[String; 4]> = std::iter::once(head).chain(promoted.iter().zip(suppressed).map(row)).collect();
         for line in table::lines(&rows) {
             writeln!(out, "  {line}")?;
         }

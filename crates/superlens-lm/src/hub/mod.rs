@@ -1,7 +1,7 @@
 //! Models by name: those of the Hugging Face hub that are on this machine, and, only where it is asked for, those that are not yet.
 //!
 //! [`find`](Cache::find) looks a name up in the cache that Hugging Face's own tools keep, and opens no connection. With the feature `hub`,
-//! [`fetch`] gets the files of a model into the same cache, so that those tools find it too.
+//! [`fetch()`] gets the files of a model into the same cache, so that those tools find it too.
 
 #[cfg(feature = "hub")]
 mod blob;

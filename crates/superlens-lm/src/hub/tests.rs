@@ -69,6 +69,9 @@ fn nothing_half_written(cache: &Cache, files: &Files) {
     assert!(cache.find("org/tiny").is_err());
 }
 
+/// What becomes of a reply.
+type Change = fn(&Asked, Reply) -> Reply;
+
 #[test]
 fn a_sharded_model_is_fetched_and_computes_what_it_does_in_its_folder() {
     let mut files = sharded();
@@ -285,7 +288,7 @@ fn a_model_that_has_moved_is_followed() {
 
 #[test]
 fn what_the_hub_refuses_is_told() {
-    let cases: &[(fn(&Asked, Reply) -> Reply, &str)] = &[
+    let cases: &[(Change, &str)] = &[
         (|_, _| Reply::status(404), "no such model"),
         (|_, _| Reply::status(401), "set HF_TOKEN"),
         (|_, _| Reply::status(403), "what HF_TOKEN may read"),
@@ -307,7 +310,7 @@ fn what_the_hub_refuses_is_told() {
 
 #[test]
 fn what_makes_no_sense_is_told() {
-    let cases: &[(fn(&Asked, Reply) -> Reply, &str)] = &[
+    let cases: &[(Change, &str)] = &[
         (|_, _| Reply::status(503), "answers 503 (5 tries)"),
         (|_, _| Reply::status(418), "is answered with 418"),
         (|_, _| Reply::status(302), "which is no address"),

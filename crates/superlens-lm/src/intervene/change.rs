@@ -12,7 +12,7 @@ pub enum Change {
     /// These, one for each coefficient: with means over a text, mean ablation.
     Fill(Vec<f32>),
     /// Those of a row of these, drawn for each token by itself (resample ablation: Chan et al. 2022, causal scrubbing).
-    Draw { from: Mat, rng: Rng },
+    Draw { from: Mat, rng: Box<Rng> },
     /// So many times themselves.
     Scale(f32),
     /// So much more each: steering.

@@ -129,7 +129,7 @@ fn effects_are_those_of_the_logits() {
     let gathered = gather(&model, &texts, site, &all, 10);
     let whats = [Change::Scale(1.0), Change::Zero, Change::Fill(gathered.mean.clone())]
         .map(|change| Turned { handle: &all, change });
-    let drawn = Turned { handle: &all, change: Change::Draw { from: gathered.rows, rng: Rng::new(5) } };
+    let drawn = Turned { handle: &all, change: Change::Draw { from: gathered.rows, rng: Box::new(Rng::new(5)) } };
     let changes: Vec<Changes> = whats.iter().chain([&drawn]).map(|what| Changes::new([site], what)).collect();
     let measured = effects(&model, &texts, &changes, &|_| {});
     assert_eq!(measured.tokens, 3 * (3 + 4 + 5));
