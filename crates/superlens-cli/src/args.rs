@@ -4,6 +4,7 @@ mod geometry;
 mod intervene;
 mod lens;
 mod model;
+mod onnx;
 mod recover;
 mod sae;
 mod store;
@@ -19,6 +20,7 @@ pub use geometry::{Coherence, Geometry, GeometryCommand, Pack, Readout, Room, Ta
 pub use intervene::{ChangeArg, ChangeArgs, Intervene};
 pub use lens::{Lens, Promotes};
 pub use model::{Fetch, Generate, Harvest, ModelAbout, ModelFiles, Reading, RunModel, Sample, SplitArg, Texts};
+pub use onnx::HarvestOnnx;
 pub use recover::{Recover, RecoverPhase, RecoverRows, RecoverWhat};
 pub use sae::{Convert, Eval, Synth, Train};
 pub use store::{Store, StoreCommand};
@@ -83,6 +85,7 @@ pub enum Command {
     Fetch(Fetch),
     Model(ModelAbout),
     Harvest(Box<Harvest>),
+    HarvestOnnx(HarvestOnnx),
     RunModel(Box<RunModel>),
     Generate(Box<Generate>),
     Intervene(Box<Intervene>),

@@ -63,6 +63,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Model(model) => commands::model_about::run(model, cli.global),
         Command::Fetch(fetch) => commands::fetch::run(fetch, cli.global),
         Command::Harvest(harvest) => commands::harvest::run(harvest, cli.global),
+        Command::HarvestOnnx(harvest) => commands::harvest_onnx::run(harvest, cli.global),
         Command::RunModel(run) => commands::run_model::run(run, cli.global),
         Command::Lens(lens) => commands::lens::run(lens, cli.global),
         Command::Promotes(promotes) => commands::promotes::run(promotes, cli.global),

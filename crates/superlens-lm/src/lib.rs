@@ -6,6 +6,8 @@ pub mod harvest;
 pub mod hub;
 pub mod intervene;
 pub mod model;
+#[cfg(feature = "onnx")]
+pub mod onnx;
 pub mod store;
 mod text_error;
 pub mod tokenizer;

@@ -14,6 +14,7 @@ pub mod generate;
 pub mod geometry;
 mod geometry_files;
 pub mod harvest;
+pub mod harvest_onnx;
 pub mod intervene;
 pub mod lens;
 mod likeliest;

@@ -6,11 +6,14 @@ use superlens_lm::model::alignment::{Alignment, of_weights};
 use superlens_lm::model::{Config, Site};
 
 use super::model_files::Model;
-use super::table;
+use super::{harvest_onnx, table};
 use crate::args::{Global, ModelAbout};
 use crate::failure::Failure;
 
 pub fn run(args: &ModelAbout, global: Global) -> Result<(), Failure> {
+    if args.dir.extension().is_some_and(|e| e == "onnx") {
+        return harvest_onnx::about(&args.dir, global);
+    }
     let model = Model::open(&args.dir)?;
     let config = &model.transformer.config;
     let parameters = model.transformer.weights.count(config);
