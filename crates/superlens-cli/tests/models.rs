@@ -146,6 +146,34 @@ fn texts_are_sampled_alike_whatever_the_threads() {
 }
 
 #[test]
+fn a_graph_of_onnx_is_harvested() {
+    let setting = Setting::new();
+    let fixture = |name: &str| format!("{}/../../fixtures/onnx/{name}", env!("CARGO_MANIFEST_DIR"));
+    let (graph, samples) = (fixture("tiny_cnn.onnx"), fixture("tiny_cnn.safetensors"));
+    let about = setting.document(&format!("model {graph}"));
+    assert!(about["nodes"].as_array().unwrap().iter().any(|node| node["name"] == "/c2/relu"));
+    let line = format!("harvest-onnx {graph} --inputs {samples} --key image --dtype f32");
+    let told = setting.document(&format!("{line} --hook /c2/relu --out @store"));
+    assert_eq!(
+        (&told["rows"], &told["samples"], &told["hooks"]),
+        (&json!(70 * 16), &json!(70), &json!({"c2.relu": 5}))
+    );
+    assert!(superlens(&["store", "verify", &setting.path("store")]).status.success());
+    let whole = setting.document(&format!("{line} --hook /c2/relu classes --whole --out @whole"));
+    assert_eq!((&whole["rows"], &whole["hooks"]), (&json!(70), &json!({"c2.relu": 80, "classes": 4})));
+    for (rest, says) in [
+        ("--hook /c3/relu", "/c3/relu"),
+        ("--hook /c2/relu /c1/relu", "--whole"),
+        ("--hook /c2/relu c2.relu", "called `c2.relu`"),
+    ] {
+        let told = setting.refused(&format!("{line} {rest} --out @out"));
+        assert!(told.contains(says), "{rest}: {told}");
+    }
+    let told = setting.refused(&format!("harvest-onnx @text.txt --inputs {samples} --key image --hook x --out @out"));
+    assert!(told.contains("can't be read as a graph"), "{told}");
+}
+
+#[test]
 fn what_cannot_be_is_told_in_a_line() {
     let setting = Setting::new();
     fs::write(setting.path("invalid.txt"), b"12\n3\xff4\n").unwrap();

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use superlens_lm::onnx::{BATCH, Graph, Layout, Node, OnnxError, Samples};
-use superlens_lm::store::{DType, Plan, StoreError, Writer};
+use superlens_lm::store::{DType, Plan, Writer};
 use superlens_tensor::Mat;
 use superlens_tensor::io::{ReadOptions, read_directions};
 

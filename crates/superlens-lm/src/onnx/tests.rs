@@ -101,7 +101,7 @@ fn a_published_network_computes_what_was_published() {
         });
         assert!(apart(mean.data(), &reference[*name].1) < 1e-4, "{name}");
     }
-    // Sums of 11,616 products that reach 50: to a part in a hundred thousand.
+    // Sums of 11,616 products that reach 25: to a part in a hundred thousand.
     let largest = reference["fc1_hidden"].1.iter().copied().fold(0.0, f32::max);
     assert!(apart(found[3].data(), &reference["fc1_hidden"].1) < 1e-5 * largest);
     assert!(apart(found[4].data(), &reference["log_probs"].1) < 1e-4);
