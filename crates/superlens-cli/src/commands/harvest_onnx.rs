@@ -22,9 +22,9 @@ pub fn run(args: &HarvestOnnx, global: Global) -> Result<(), Failure> {
     let graph = open(&args.model)?;
     let options = ReadOptions { key: args.key.clone(), flatten: true };
     let inputs = read_directions(&args.inputs, &options).map_err(Failure::input)?;
-    let shape: Vec<usize> = inputs.shape.iter().map(|&n| n as usize).collect();
+    let shape = &inputs.shape;
     let hooks = names(&args.hook)?;
-    let samples = Samples { shape: &shape, data: inputs.mat.data() };
+    let samples = Samples { shape, data: inputs.mat.data() };
     let layout = if args.whole { Layout::Whole } else { Layout::Places };
     interrupt::tell_how_to_go_on("the same command".into());
     let start = Instant::now();
