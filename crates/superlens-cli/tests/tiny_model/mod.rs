@@ -1,5 +1,8 @@
 //! A tiny model of 61 tokens whose text is digits, and the binary run on it.
 
+// Each test binary uses a part of it.
+#![allow(dead_code)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -73,6 +73,14 @@ impl Settings {
         }
     }
 
+    /// What keeps a norm from dividing by zero.
+    pub fn epsilon(&self, keys: &[&str], default: f64) -> Result<f64, ModelError> {
+        match self.number(keys, default)? {
+            eps if eps >= 0.0 => Ok(eps),
+            eps => Err(self.wrong(keys[0], format!("expected a number from 0 on, found {eps}"))),
+        }
+    }
+
     pub fn numbers(&self, keys: &[&str], len: usize) -> Result<Vec<f64>, ModelError> {
         let all = self.get(keys).and_then(Value::as_array);
         let all = all.and_then(|a| a.iter().map(Value::as_f64).collect::<Option<Vec<f64>>>());

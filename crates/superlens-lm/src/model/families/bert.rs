@@ -33,7 +33,7 @@ fn load(c: &Settings, t: Checkpoint) -> Result<(Config, Weights), ModelError> {
         activation: c.activation(&["hidden_act"], "gelu")?,
         gated: false,
         norm: NormKind::Layer,
-        eps: c.number(&["layer_norm_eps"], 1e-12)?,
+        eps: c.epsilon(&["layer_norm_eps"], 1e-12)?,
         wiring: Wiring::Post,
         positions: Positions::Learned,
         ropes: vec![],

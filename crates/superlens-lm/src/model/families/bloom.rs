@@ -28,7 +28,7 @@ fn load(c: &Settings, t: Checkpoint) -> Result<(Config, Weights), ModelError> {
         activation: Activation::GeluTanh,
         gated: false,
         norm: NormKind::Layer,
-        eps: c.number(&["layer_norm_epsilon"], 1e-5)?,
+        eps: c.epsilon(&["layer_norm_epsilon"], 1e-5)?,
         wiring: Wiring::Pre,
         positions: Positions::Alibi,
         ropes: vec![],

@@ -116,7 +116,7 @@ fn config(c: &Settings, family: &str) -> Result<Config, ModelError> {
         activation: c.activation(&["hidden_activation"], "gelu_pytorch_tanh")?,
         gated: true,
         norm: NormKind::Rms,
-        eps: c.number(&["rms_norm_eps"], 1e-6)?,
+        eps: c.epsilon(&["rms_norm_eps"], 1e-6)?,
         wiring: if family == "gemma" { Wiring::Pre } else { Wiring::Sandwich },
         positions: Positions::None,
         ropes,

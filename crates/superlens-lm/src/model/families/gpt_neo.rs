@@ -31,7 +31,7 @@ fn load(c: &Settings, t: Checkpoint) -> Result<(Config, Weights), ModelError> {
         activation: c.activation(&["activation_function"], "gelu_new")?,
         gated: false,
         norm: NormKind::Layer,
-        eps: c.number(&["layer_norm_epsilon"], 1e-5)?,
+        eps: c.epsilon(&["layer_norm_epsilon"], 1e-5)?,
         wiring: Wiring::Pre,
         positions: Positions::Learned,
         ropes: vec![],

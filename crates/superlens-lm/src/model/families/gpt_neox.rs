@@ -32,7 +32,7 @@ fn load(c: &Settings, t: Checkpoint) -> Result<(Config, Weights), ModelError> {
         activation: c.activation(&["hidden_act"], "gelu")?,
         gated: false,
         norm: NormKind::Layer,
-        eps: c.number(&["layer_norm_eps"], 1e-5)?,
+        eps: c.epsilon(&["layer_norm_eps"], 1e-5)?,
         wiring,
         positions: Positions::None,
         ropes: vec![rope(c, d_head, &place)?],

@@ -102,7 +102,7 @@ pub(super) fn config(c: &Settings, family: &str) -> Result<Config, ModelError> {
         activation: c.activation(&["hidden_act"], "silu")?,
         gated: true,
         norm: NormKind::Rms,
-        eps: c.number(&["rms_norm_eps"], 1e-6)?,
+        eps: c.epsilon(&["rms_norm_eps"], 1e-6)?,
         wiring: Wiring::Pre,
         positions: Positions::None,
         ropes: vec![rope(c, d_head, &USUAL)?],
