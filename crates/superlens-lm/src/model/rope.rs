@@ -19,8 +19,17 @@ impl Rope {
         }));
     }
 
+    /// The other way round, for gradients: the transpose of the rotation, its scale with it.
+    pub(super) fn rotate_back(&self, x: &mut Mat, part: (usize, usize), d_head: usize, places: &[(usize, usize)]) {
+        self.turn(x, part, d_head, places, -1.0);
+    }
+
     /// Rotates the heads in columns `from..to` of each row, which stands at the position given beside the length of its sequence.
-    pub(super) fn rotate(&self, x: &mut Mat, (from, to): (usize, usize), d_head: usize, places: &[(usize, usize)]) {
+    pub(super) fn rotate(&self, x: &mut Mat, part: (usize, usize), d_head: usize, places: &[(usize, usize)]) {
+        self.turn(x, part, d_head, places, 1.0);
+    }
+
+    fn turn(&self, x: &mut Mat, (from, to): (usize, usize), d_head: usize, places: &[(usize, usize)], sign: f32) {
         let half = self.dims / 2;
         let Some(lowest) = places.iter().map(|place| place.0).min() else { return };
         let highest = places.iter().map(|place| place.0).max().unwrap_or(lowest);
@@ -42,6 +51,7 @@ impl Rope {
             for head in x.row_mut(row)[from..to].chunks_exact_mut(d_head) {
                 let (first, rest) = head.split_at_mut(half);
                 for ((a, b), &(sin, cos)) in first.iter_mut().zip(&mut rest[..half]).zip(angles) {
+                    let sin = sign * sin;
                     (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
                 }
             }
