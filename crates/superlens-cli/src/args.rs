@@ -1,5 +1,6 @@
 //! What can be typed. The help texts are part of the product: each command shows an example that works.
 
+mod attribute;
 mod geometry;
 mod intervene;
 mod lens;
@@ -16,6 +17,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use superlens::diagnose::Basis;
 use superlens::toy::lab::TOYS;
 
+pub use attribute::{Attribute, Method};
 pub use geometry::{Coherence, Geometry, GeometryCommand, Pack, Readout, Room, Table};
 pub use intervene::{ChangeArg, ChangeArgs, Intervene};
 pub use lens::{Lens, Promotes};
@@ -89,6 +91,7 @@ pub enum Command {
     RunModel(Box<RunModel>),
     Generate(Box<Generate>),
     Intervene(Box<Intervene>),
+    Attribute(Box<Attribute>),
     Lens(Lens),
     Promotes(Promotes),
 }

@@ -155,6 +155,40 @@ fn a_prediction_is_taken_apart() {
 }
 
 #[test]
+fn what_a_prediction_counts_on_is_told() {
+    let setting = with_dictionary();
+    let attribute =
+        |more: &str| setting.document(&format!("attribute --model @model --token-ids 1,35,51,52,60 {more}"));
+    let told = attribute("--hook blocks.*.mlp.hook_post --top 3");
+    let hooks = told["hooks"].as_array().unwrap();
+    assert_eq!((hooks.len(), hooks[0]["top"].as_array().unwrap().len(), &told["position"]), (2, 3, &json!(4)));
+    let size = |i: usize| number(&hooks[1]["top"][i]["attribution"]).abs();
+    assert!(size(0) >= size(1) && size(1) >= size(2) && size(0) > 0.0);
+    // Along the way from zero other things come out, of the same logit.
+    let whole = attribute("--hook blocks.1.mlp.hook_post --method integrated --steps 50 --top 3");
+    assert_eq!(whole["logit"], told["logit"]);
+    assert!(number(&whole["hooks"][0]["sum"]) != number(&hooks[1]["sum"]));
+    let latents = attribute(&format!("--hook {HOOK} --sae @run --top 1000"));
+    let top = latents["hooks"][0]["top"].as_array().unwrap();
+    assert!(
+        !top.is_empty()
+            && top.iter().all(|share| share["index"].as_u64().unwrap() < 48 && number(&share["activation"]) != 0.0)
+    );
+    let sum: f64 = top.iter().map(|share| number(&share["attribution"])).sum();
+    assert!((sum - number(&latents["hooks"][0]["sum"])).abs() < 1e-9);
+    for (line, says) in [
+        ("attribute --model @model --token-ids 1,2 --hook blocks.0.attn.hook_pattern", "no gradient"),
+        ("attribute --model @model --token-ids 1,2 --hook blocks.0.mlp.hook_post --sae @run", "width"),
+        ("attribute --model @model --token-ids 1,2 --position 9 --hook blocks.0.mlp.hook_post", "0 to 1"),
+    ] {
+        let told = setting.refused(line);
+        assert!(told.contains(says), "{line}: {told}");
+    }
+    let both = format!("attribute --model @model --token-ids 1,2 --hook {HOOK} --sae @run --method integrated");
+    assert!(setting.refused(&both).contains("--method integrated"));
+}
+
+#[test]
 fn what_is_promoted_is_told_of_neurons_latents_and_directions() {
     let setting = with_dictionary();
     let neurons = setting.document("promotes --model @model --hook blocks.1.mlp.hook_post --columns 3,5 --top 2");

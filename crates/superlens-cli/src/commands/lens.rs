@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use serde_json::{Value, json};
-use superlens_lm::model::{Attribution, Batch};
+use superlens_lm::model::{Attribution, Batch, Sites};
 use superlens_lm::tokenizer::Tokenizer;
 
 use super::likeliest::{likeliest, probabilities};
@@ -19,25 +19,13 @@ pub fn run(args: &Lens, global: Global) -> Result<(), Failure> {
     let (model, tokenizer) = Model::with_tokenizer(&args.model)?;
     let tokenize = |text: &str| Ok(tokenizer.ids(text, !args.bare)?);
     let ids = run_model::tokens(args.text.as_deref(), args.token_ids.as_deref(), &model, tokenize)?;
-    let position = args.position.unwrap_or(ids.len() - 1);
-    if position >= ids.len() {
-        let what = format!("--position: the text has tokens 0 to {}, found {position}", ids.len() - 1);
-        return Err(Failure::Input(what));
-    }
-    let (transformer, batch) = (&model.transformer, Batch::one(&ids));
-    let told = |what: String| Failure::Input(format!("{}: {what}", model.dir.display()));
+    let batch = Batch::one(&ids);
     progress.at(0.3, "reading the streams");
-    let lens: Vec<Vec<f64>> = transformer
-        .logit_lens(&batch, &[position])
-        .map_err(told)?
-        .iter()
-        .map(|logits| probabilities(logits.row(0)))
-        .collect();
-    let token = match &args.token {
-        Some(text) => one_token(text, &tokenizer)?,
-        None => lens.last().map_or(0, |p| likeliest(p, 1)[0] as u32),
-    };
-    transformer.check(&[token]).map_err(|what| Failure::Input(format!("--token: {what}")))?;
+    let (position, token) = prediction(&model, &tokenizer, &batch, args.position, args.token.as_deref())?;
+    let transformer = &model.transformer;
+    let told = |what: String| Failure::Input(format!("{}: {what}", model.dir.display()));
+    let streams = transformer.logit_lens(&batch, &[position]).map_err(told)?;
+    let lens: Vec<Vec<f64>> = streams.iter().map(|logits| probabilities(logits.row(0))).collect();
     progress.at(0.7, "taking the logit apart");
     let attribution = transformer.attribution(&batch, position, token).map_err(told)?;
     drop(progress);
@@ -69,6 +57,35 @@ pub fn run(args: &Lens, global: Global) -> Result<(), Failure> {
         writeln!(out, "  {line}")?;
     }
     Ok(out.flush()?)
+}
+
+/// Where the prediction is made, and of which token: the last and the likeliest, where none is named.
+pub fn prediction(
+    model: &Model,
+    tokenizer: &Tokenizer,
+    batch: &Batch,
+    position: Option<usize>,
+    token: Option<&str>,
+) -> Result<(usize, u32), Failure> {
+    let transformer = &model.transformer;
+    let position = position.unwrap_or(batch.tokens() - 1);
+    if position >= batch.tokens() {
+        let what = format!("--position: the text has tokens 0 to {}, found {position}", batch.tokens() - 1);
+        return Err(Failure::Input(what));
+    }
+    let token = match token {
+        Some(text) => one_token(text, tokenizer)?,
+        None => {
+            let logits = transformer.forward(batch, &Sites::and_logits([], &transformer.config), None, &mut |_, _| {});
+            let Some(logits) = logits else {
+                let (dir, family) = (model.dir.display(), &transformer.config.family);
+                return Err(Failure::Input(format!("{dir}: a model of family {family} has no output")));
+            };
+            likeliest(&probabilities(logits.row(position)), 1)[0] as u32
+        }
+    };
+    transformer.check(&[token]).map_err(|what| Failure::Input(format!("--token: {what}")))?;
+    Ok((position, token))
 }
 
 fn stream(i: usize, streams: usize) -> String {

@@ -192,11 +192,16 @@ impl Sae {
         let mut added = sparse_dense(change, &self.w_dec);
         if self.norm != InputNorm::None {
             for (added, x) in added.data_mut().chunks_mut(self.d_out().max(1)).zip(x.data.chunks(x.cols.max(1))) {
-                let RowNorm { factor, .. } = self.norm.of(x);
+                let factor = self.row_factor(x);
                 added.iter_mut().for_each(|a| *a *= factor);
             }
         }
         added
+    }
+
+    /// What the reconstruction of a row `x` `[d_in]` is multiplied by in the end: 1 without a norm.
+    pub fn row_factor(&self, x: &[f32]) -> f32 {
+        self.norm.of(x).factor
     }
 }
 

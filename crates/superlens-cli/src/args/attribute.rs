@@ -1,0 +1,62 @@
+//! What can be typed after `superlens attribute`.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args, ValueEnum};
+
+use super::ModelFiles;
+
+/// Say which activations, neurons or latents a prediction counts on
+///
+/// Goes back from the logit of one token to the activations at a hook. An attribution is gradient times activation, what the logit would lose to
+/// first order if the activation were zero; or its integral along the way from zero (integrated gradients), whose sum is what it does lose.
+#[derive(Args, Debug)]
+#[command(group(ArgGroup::new("needs_model").arg("model").required(true)))]
+#[command(after_help = "\
+Examples:
+  superlens attribute --model gpt2 --text prompt.txt --hook 'blocks.*.mlp.hook_post'
+  superlens attribute --model gpt2 --text prompt.txt --token \" Paris\" --hook blocks.3.mlp.hook_post --method integrated
+  superlens attribute --model gpt2 --text prompt.txt --hook blocks.6.hook_resid_pre --sae runs/sae --json
+
+--json prints {tokens, position, token, logit, hooks: [{hook, sum, top: [{position, token, index, activation, attribution}]}]}.")]
+pub struct Attribute {
+    #[command(flatten)]
+    pub model: ModelFiles,
+    /// The text, a whole file; - is standard input
+    #[arg(long, value_name = "FILE", required_unless_present = "token_ids", conflicts_with = "token_ids")]
+    pub text: Option<PathBuf>,
+    /// The tokens instead, as they are: nothing is put around them
+    #[arg(long, value_name = "LIST")]
+    pub token_ids: Option<String>,
+    /// The text without the tokens that the tokenizer puts around it (BOS)
+    #[arg(long, conflicts_with = "token_ids")]
+    pub bare: bool,
+    /// The token after which the prediction is made, counted from 0 [default: the last]
+    #[arg(long, value_name = "N")]
+    pub position: Option<usize>,
+    /// The token whose logit it is: a text that is one token [default: the likeliest]
+    #[arg(long, value_name = "TEXT")]
+    pub token: Option<String>,
+    /// The hooks, by the names of TransformerLens; * stands for anything
+    #[arg(long, value_name = "NAME", num_args = 1.., required = true)]
+    pub hook: Vec<String>,
+    /// A dictionary of the activations at the hook: attributions of its latents in place of columns
+    #[arg(long, value_name = "DIR")]
+    pub sae: Option<PathBuf>,
+    #[arg(long, value_enum, default_value_t = Method::Gradient, value_name = "METHOD", help = "How")]
+    pub method: Method,
+    /// Points on the way from zero, of integrated gradients
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub steps: u32,
+    /// How many to show of each hook
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub top: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Method {
+    /// Gradient times activation
+    Gradient,
+    /// Integrated gradients, from zero
+    Integrated,
+}
