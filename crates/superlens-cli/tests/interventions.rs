@@ -106,6 +106,9 @@ fn what_a_dictionary_keeps_is_told() {
     let bench: Value = serde_json::from_slice(&fs::read(setting.path("bench.json")).unwrap()).unwrap();
     assert_eq!(bench["eval_result_metrics"]["model_performance_preservation"]["ce_loss_score"], plain["ce_loss_score"]);
     assert_eq!(bench["eval_config"]["compute_kl"], true);
+    // The dictionary knows which activations it is of.
+    let by_itself = setting.document("eval --sae @run --model @model --text @text.txt --context 16");
+    assert_eq!(by_itself["ce_loss_score"], plain["ce_loss_score"]);
     // The effect of the splice is the same as that of the intervention.
     let splice = changed(&setting, &format!("--hook {HOOK} --sae @run --do splice"));
     assert!((number(&splice[0]["loss"]) - n("ce_loss_with_sae")).abs() < 1e-9);
@@ -210,6 +213,8 @@ fn what_cannot_be_changed_is_told_in_a_line() {
         [b"\x93NUMPY\x01\x00\x76\x00".as_slice(), header.as_bytes(), &[0; 96]].concat()
     })
     .unwrap();
+    fs::write(setting.path("short.txt"), "01").unwrap();
+    fs::write(setting.path("empty.txt"), "\n").unwrap();
     let intervene = format!("intervene --model @model --text @text.txt --hook {HOOK}");
     for (line, says) in [
         (format!("{intervene} --do scale"), "--by"),
@@ -221,6 +226,10 @@ fn what_cannot_be_changed_is_told_in_a_line() {
         (format!("{intervene} --do zero --columns 24"), "0 to 23"),
         (format!("{intervene} --do zero --heads 0"), "not split into heads"),
         (format!("{intervene} --do splice"), "--sae"),
+        (format!("{intervene} --do zero --positions 3,999"), "found 999"),
+        (format!("{intervene} --do patch --from @short.txt --positions 9"), "0 to 3"),
+        (format!("{intervene} --do patch --from @empty.txt"), "no token"),
+        (format!("{intervene} --do scale --by 1e38"), "no numbers"),
         (format!("{intervene} --do zero --sae @run"), "--latents"),
         (format!("{intervene} --do zero --sae @run --latents 48"), "0 to 47"),
         (format!("{intervene} --do zero --sae @run --latents 1 --columns 2"), "--latents"),
@@ -244,7 +253,6 @@ fn what_cannot_be_changed_is_told_in_a_line() {
         ("promotes --model @model --hook blocks.1.mlp.hook_post".into(), "--columns"),
         ("generate --model @model --tokens 5 --do zero".into(), "--hook"),
         (format!("generate --model @model --tokens 5 --hook {HOOK} --do mean"), "intervene"),
-        ("eval --sae @run --model @model --text @text.txt".into(), "--hook"),
         (format!("eval --sae @run --model @model --hook {HOOK}"), "--text"),
         (format!("eval --sae @run --model @model --text @text.txt --hook {HOOK} --max-tokens 1"), "--max-tokens"),
     ] {

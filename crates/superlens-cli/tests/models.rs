@@ -47,8 +47,15 @@ fn activations_of_one_text_are_named_as_their_hooks() {
     assert_eq!(shape("blocks.1.hook_resid_post"), [4, 24]);
     assert_eq!((shape("logits"), shape("input_ids")), (vec![4, 61], vec![4]));
     assert_eq!(file.len(), 5);
+    // Nothing is written over: it may be the text or the model itself.
+    assert!(
+        setting
+            .refused_with("run-model --model @model --token-ids 1 --out @model/config.json")
+            .contains("is there already")
+    );
+    assert!(setting.refused_with("generate --model @model --tokens 3 --out @text.txt").contains("is there already"));
     // The text 01 is these tokens, a space before it as Llama wants it.
-    fs::write(setting.path("short.txt"), "01").unwrap();
+    fs::write(setting.path("short.txt"), "\u{feff}01\r\n").unwrap();
     let again = setting.document("run-model --model @model --text @short.txt --out @again");
     assert_eq!(again["token_ids"], told["token_ids"]);
     let bytes = fs::read(setting.path("again")).unwrap();

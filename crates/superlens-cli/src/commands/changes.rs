@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use serde_json::{Map, Value};
+use superlens::sae::files::Loaded;
 use superlens::sae::{LatentHandle, Sae, Splice};
 use superlens_lm::intervene::{Change, Changes, Columns, Direction, Handle, Intervention, Text, Turned, gather};
 use superlens_lm::model::{Config, Point, Site};
@@ -12,7 +14,7 @@ use superlens_tensor::io::{ReadOptions, read_directions};
 use super::eval::dictionary;
 use super::model_files::{Model, sites};
 use crate::args::{ChangeArg, ChangeArgs};
-use crate::failure::Failure;
+use crate::failure::{Failure, say};
 
 /// Tokens that "resample" draws from, and positions of a patch.
 const DONORS: usize = 1 << 16;
@@ -98,6 +100,12 @@ impl Held {
         rng: &Rng,
     ) -> Result<Vec<Box<dyn Intervention + 'a>>, Failure> {
         let donor = args.from.as_deref().map(|path| donor(path, model, tokenizer)).transpose()?;
+        if let (Some(donor), Some(positions)) = (&donor, &args.positions)
+            && let Some(position) = positions.iter().find(|position| **position >= donor.batch.tokens())
+        {
+            let what = format!("--from has tokens 0 to {}, found {position}", donor.batch.tokens() - 1);
+            return Err(wrong(format!("--positions: {what}")));
+        }
         let (transformer, by) = (&model.transformer, args.by.unwrap_or(0.0));
         let gathered =
             |site: Site, handle: &dyn Handle, texts: &[Text]| gather(transformer, texts, site, handle, DONORS);
@@ -160,9 +168,18 @@ fn check(args: &ChangeArgs) -> Result<(), Failure> {
 
 /// A dictionary whose activations are those of the hooks.
 pub fn fitting(path: &Path, sites: &[Site], config: &Config) -> Result<Sae, Failure> {
-    let sae = dictionary(path)?.sae;
+    let Loaded { sae, metadata } = dictionary(path)?;
     check_dictionary(path, &sae, sites, config)?;
+    warn_of_other_hook(path, &metadata, sites);
     Ok(sae)
+}
+
+/// A dictionary of one layer put in the place of another is seldom what is meant, though nothing forbids it.
+pub fn warn_of_other_hook(path: &Path, metadata: &Map<String, Value>, sites: &[Site]) {
+    let Some(own) = metadata.get("hook_name").and_then(Value::as_str) else { return };
+    if let Some(site) = sites.iter().find(|site| site.to_string() != own) {
+        say(&format!("warning: {} is a dictionary of {own}, and is used at {site}", path.display()));
+    }
 }
 
 /// # Errors
@@ -201,8 +218,9 @@ fn direction(file: &Path, args: &ChangeArgs, site: Site, width: usize) -> Result
 
 /// The text that a patch comes from, as one sequence.
 fn donor(path: &Path, model: &Model, tokenizer: &Tokenizer) -> Result<Text, Failure> {
-    let ids = tokenizer.ids(&super::run_model::text(path)?, true)?;
-    if ids.is_empty() {
+    let text = super::run_model::text(path)?;
+    let ids = tokenizer.ids(&text, true)?;
+    if ids.is_empty() || text.trim().is_empty() {
         return Err(Failure::Input(format!("--from {}: holds no token", path.display())));
     }
     model.transformer.check(&ids).map_err(|what| Failure::Input(format!("--from {}: {what}", path.display())))?;

@@ -6,7 +6,7 @@ use superlens_lm::intervene::{Columns, Text, gather};
 use superlens_lm::model::Site;
 use superlens_tensor::Mat;
 
-use super::changes::check_dictionary;
+use super::changes::{check_dictionary, warn_of_other_hook};
 use super::model_files::Model;
 use super::texts;
 use crate::args::{Eval, ModelFiles};
@@ -36,6 +36,7 @@ impl Spliced {
         let site =
             Site::parse(hook, &model.transformer.config).map_err(|what| Failure::Input(format!("--hook: {what}")))?;
         check_dictionary(&args.sae, sae, &[site], &model.transformer.config)?;
+        warn_of_other_hook(&args.sae, metadata, &[site]);
         let texts = texts::sample(&args.sample, &model, &tokenizer)?;
         Ok(Spliced { model, site, texts })
     }

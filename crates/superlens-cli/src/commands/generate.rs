@@ -10,7 +10,7 @@ use superlens_lm::tokenizer::Tokenizer;
 use superlens_tensor::Rng;
 
 use super::changes::Held;
-use super::model_files::Model;
+use super::model_files::{Model, check_new};
 use crate::args::{ChangeArg, Generate, Global};
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -22,6 +22,8 @@ pub fn run(args: &Generate, global: Global) -> Result<(), Failure> {
     if args.out.is_none() && global.json {
         return Err(Failure::Input("--json: the texts go to standard output; give them a file with --out".into()));
     }
+    // Told before the hours that sampling may take, not after them.
+    args.out.as_deref().map(check_new).transpose()?;
     let progress = Progress::new(global.quiet);
     progress.at(0.0, "loading the model");
     let (model, tokenizer) = Model::with_tokenizer(&args.model)?;
@@ -40,7 +42,7 @@ pub fn run(args: &Generate, global: Global) -> Result<(), Failure> {
         whats = held.interventions(change, &handles, &model, &tokenizer, &[], &Rng::new(global.seed))?;
         changes = held.all(&whats).at(change.positions.clone());
     }
-    let mut texts = Texts::new(args.out.as_deref(), &plan.prompt, &tokenizer)?;
+    let mut texts = Texts::new(args.out.as_deref(), &plan.prompt, &tokenizer);
     let (start, mut made) = (Instant::now(), 0);
     let rng = Rng::new(global.seed).fork("generate");
     generate(&model.transformer, &changes, &plan, &rng, |ids| -> Result<(), Failure> {
@@ -101,12 +103,8 @@ struct Texts<'a> {
 }
 
 impl<'a> Texts<'a> {
-    fn new(path: Option<&'a Path>, prompt: &'a [u32], tokenizer: &'a Tokenizer) -> Result<Texts<'a>, Failure> {
-        // Told before the hours that sampling may take, not after them.
-        if let Some(folder) = path.and_then(Path::parent).filter(|p| !p.as_os_str().is_empty() && !p.is_dir()) {
-            return Err(Failure::Input(format!("--out: {}: there is no such folder to write to", folder.display())));
-        }
-        Ok(Texts { tokenizer, prompt, path, held: Vec::new(), count: 0 })
+    fn new(path: Option<&'a Path>, prompt: &'a [u32], tokenizer: &'a Tokenizer) -> Texts<'a> {
+        Texts { tokenizer, prompt, path, held: Vec::new(), count: 0 }
     }
 
     fn add(&mut self, ids: &[u32]) -> Result<(), Failure> {

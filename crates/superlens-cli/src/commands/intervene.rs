@@ -1,9 +1,11 @@
 //! `superlens intervene`: what changes of activations do to a model's predictions.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use serde_json::{Value, json};
-use superlens_lm::intervene::{Changes, Effect, Effects, Text, effects, run as logits};
+use superlens_lm::corpus::STDIN;
+use superlens_lm::intervene::{Changes, Effect, Effects, Text, effects, run as logits, tokens};
 use superlens_lm::tokenizer::Tokenizer;
 use superlens_tensor::Rng;
 
@@ -23,6 +25,7 @@ pub fn run(args: &Intervene, global: Global) -> Result<(), Failure> {
     let held = Held::new(&args.change, config)?;
     let handles = held.handles(&args.change, config)?;
     let texts = texts::sample(&args.sample, &model, &tokenizer)?;
+    check_positions(args, &texts)?;
     progress.at(0.05, "reading what is changed");
     let rng = Rng::new(global.seed).fork("intervene");
     let whats = held.interventions(&args.change, &handles, &model, &tokenizer, &texts, &rng)?;
@@ -30,6 +33,9 @@ pub fn run(args: &Intervene, global: Global) -> Result<(), Failure> {
     let changes: Vec<Changes> = changes.into_iter().map(|c| c.at(args.change.positions.clone())).collect();
     let watch = |share: f64| progress.at(0.1 + 0.9 * share, "running the texts");
     let found = effects(&model.transformer, &texts, &changes, &watch);
+    if !found.loss.is_finite() || found.changed.iter().any(|effect| !effect.loss.is_finite()) {
+        return Err(Failure::Input("--by: with this the model computes no numbers any more; change it by less".into()));
+    }
     let next = match (args.show, texts.last()) {
         (0, _) | (_, None) => Vec::new(),
         (n, Some(text)) => changes.iter().map(|change| next(n, &model, &tokenizer, text, change)).collect(),
@@ -54,6 +60,29 @@ pub fn run(args: &Intervene, global: Global) -> Result<(), Failure> {
         }
     }
     Ok(out.flush()?)
+}
+
+/// A position that no sequence has, or at which nothing may be changed, would pass for one that does not matter.
+fn check_positions(args: &Intervene, texts: &[Text]) -> Result<(), Failure> {
+    if args.change.from.as_deref().is_some_and(|from| from.as_os_str() == STDIN)
+        && args.sample.texts.text.iter().any(|text| text.as_os_str() == STDIN)
+    {
+        return Err(Failure::Input("--from: standard input is the text already; name a file".into()));
+    }
+    let Some(positions) = &args.change.positions else { return Ok(()) };
+    let tokens = |text: &Text| {
+        let spared = text.spared.clone();
+        let open = move |i: &usize| spared.as_ref().is_none_or(|spared| !spared[*i]);
+        tokens(&text.batch, 0).into_iter().enumerate().filter(move |(i, _)| open(i)).map(|(_, token)| token.position)
+    };
+    let there: BTreeSet<usize> = texts.iter().flat_map(tokens).collect();
+    match positions.iter().find(|position| !there.contains(position)) {
+        None => Ok(()),
+        Some(position) => {
+            let (first, last) = (there.first().copied().unwrap_or(0), there.last().copied().unwrap_or(0));
+            Err(Failure::Input(format!("--positions: the texts have {first} to {last} to change, found {position}")))
+        }
+    }
 }
 
 /// Where a change is made.

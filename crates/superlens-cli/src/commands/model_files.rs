@@ -33,7 +33,11 @@ impl Model {
 
     /// The tokenizer that was named, or the one beside the model.
     pub fn tokenizer(&self, named: Option<&Path>) -> Result<Tokenizer, TextError> {
-        let beside = if self.dir.is_dir() { &self.dir } else { self.dir.parent().unwrap_or(Path::new(".")) };
+        let beside = if self.dir.is_dir() {
+            &self.dir
+        } else {
+            self.dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+        };
         Tokenizer::open(named.unwrap_or(beside))
     }
 
@@ -64,6 +68,18 @@ impl Model {
             (Some(n), _) => Ok(n),
             (None, most) => Ok(most.unwrap_or(usize::MAX).min(config.n_ctx).clamp(1, USUAL_CONTEXT)),
         }
+    }
+}
+
+/// A file that is to be written: not one that is there, which may be the text or the model itself.
+pub fn check_new(path: &Path) -> Result<(), Failure> {
+    let told = |what: String| Err(Failure::Input(format!("--out: {what}")));
+    if path.exists() {
+        return told(format!("{} is there already; name a new file", path.display()));
+    }
+    match path.parent().filter(|p| !p.as_os_str().is_empty() && !p.is_dir()) {
+        Some(folder) => told(format!("{}: there is no such folder to write to", folder.display())),
+        None => Ok(()),
     }
 }
 

@@ -9,7 +9,7 @@ use superlens_lm::corpus::STDIN;
 use superlens_lm::model::{Batch, Point, Site, Sites};
 use superlens_tensor::Mat;
 
-use super::model_files::{Model, sites};
+use super::model_files::{Model, check_new, sites};
 use crate::args::{Global, RunModel};
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -32,6 +32,7 @@ impl Named {
 }
 
 pub fn run(args: &RunModel, global: Global) -> Result<(), Failure> {
+    check_new(&args.out)?;
     let progress = Progress::new(global.quiet);
     progress.at(0.0, "loading the model");
     let model = Model::open(&args.model.model)?;
@@ -104,7 +105,7 @@ fn listed(list: &str) -> Result<Vec<u32>, Failure> {
     list.split(',').map(id).collect()
 }
 
-/// A whole text.
+/// A whole text, but for a line break at its end.
 pub fn text(path: &Path) -> Result<String, Failure> {
     let wrong = |what: String| Failure::Input(format!("{}: {what}", path.display()));
     let mut bytes = Vec::new();
@@ -120,6 +121,16 @@ pub fn text(path: &Path) -> Result<String, Failure> {
     })?;
     if bytes.len() as u64 > LARGEST_TEXT {
         return Err(wrong(format!("is longer than {LARGEST_TEXT} bytes; superlens harvest takes long texts")));
+    }
+    // As elsewhere, a mark of the byte order is no text; nor is the line break that editors put at the end of a file.
+    if bytes.starts_with("\u{feff}".as_bytes()) {
+        bytes.drain(.."\u{feff}".len());
+    }
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+        if bytes.last() == Some(&b'\r') {
+            bytes.pop();
+        }
     }
     String::from_utf8(bytes).map_err(|e| {
         let at = e.utf8_error().valid_up_to();

@@ -70,6 +70,16 @@ impl Rows {
         }
     }
 
+    /// The hook of a store that is rebuilt, where it is one.
+    pub fn hook(&self) -> Option<&str> {
+        match self {
+            Rows::Read { x: SideBySide::Stores(stores), y: None } if stores.hooks.len() == 1 => {
+                Some(&stores.hooks[0].name)
+            }
+            _ => None,
+        }
+    }
+
     /// Rows of one pass, and their width.
     pub fn shape(&self) -> (usize, usize) {
         match self {

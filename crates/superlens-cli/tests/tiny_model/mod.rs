@@ -73,9 +73,15 @@ impl Setting {
         document(&words.iter().map(String::as_str).chain(["--json"]).collect::<Vec<_>>())
     }
 
-    pub fn refused(&self, line: &str) -> String {
+    /// The line that refuses a command.
+    pub fn refused_with(&self, line: &str) -> String {
         let words = self.words(line);
-        let told = refused(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        refused(&words.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// The same, of a command that was to write `out`.
+    pub fn refused(&self, line: &str) -> String {
+        let told = self.refused_with(line);
         assert!(!self.dir.path().join("out").exists(), "{line}: something was written");
         told
     }

@@ -69,6 +69,9 @@ impl Writer {
         manifest.model.clone_from(&plan.model);
         manifest.tokenizer_sha256.clone_from(&plan.tokenizer_sha256);
         manifest.origin.clone_from(&plan.origin);
+        if dir.exists() && !dir.is_dir() {
+            return Err(wrong("is a file; name a new folder".into()));
+        }
         match Manifest::read_file(&dir.join(UNFINISHED))? {
             Some((before, _)) => go_on(dir, &mut manifest, before)?,
             None if fs::read_dir(dir).is_ok_and(|entries| entries.flatten().any(|e| !is_part(&e.file_name()))) => {
