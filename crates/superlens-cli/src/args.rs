@@ -21,7 +21,9 @@ pub use attribute::{Attribute, Method};
 pub use geometry::{Coherence, Geometry, GeometryCommand, Pack, Readout, Room, Table};
 pub use intervene::{ChangeArg, ChangeArgs, Intervene};
 pub use lens::{Lens, Promotes};
-pub use model::{Fetch, Generate, Harvest, ModelAbout, ModelFiles, Reading, RunModel, Sample, SplitArg, Texts};
+pub use model::{
+    Fetch, Generate, Harvest, ModelAbout, ModelFiles, Prediction, Prompt, Reading, RunModel, Sample, SplitArg, Texts,
+};
 pub use onnx::HarvestOnnx;
 pub use recover::{Recover, RecoverPhase, RecoverRows, RecoverWhat};
 pub use sae::{Convert, Eval, Synth, Train};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, ValueEnum};
 
-use super::ModelFiles;
+use super::{ModelFiles, Prediction, Prompt};
 
 /// Say which activations, neurons or latents a prediction counts on
 ///
@@ -22,21 +22,10 @@ Examples:
 pub struct Attribute {
     #[command(flatten)]
     pub model: ModelFiles,
-    /// The text, a whole file; - is standard input
-    #[arg(long, value_name = "FILE", required_unless_present = "token_ids", conflicts_with = "token_ids")]
-    pub text: Option<PathBuf>,
-    /// The tokens instead, as they are: nothing is put around them
-    #[arg(long, value_name = "LIST")]
-    pub token_ids: Option<String>,
-    /// The text without the tokens that the tokenizer puts around it (BOS)
-    #[arg(long, conflicts_with = "token_ids")]
-    pub bare: bool,
-    /// The token after which the prediction is made, counted from 0 [default: the last]
-    #[arg(long, value_name = "N")]
-    pub position: Option<usize>,
-    /// The token whose logit it is: a text that is one token [default: the likeliest]
-    #[arg(long, value_name = "TEXT")]
-    pub token: Option<String>,
+    #[command(flatten)]
+    pub prompt: Prompt,
+    #[command(flatten)]
+    pub prediction: Prediction,
     /// The hooks, by the names of TransformerLens; * stands for anything
     #[arg(long, value_name = "NAME", num_args = 1.., required = true)]
     pub hook: Vec<String>,

@@ -23,7 +23,7 @@ Examples:
   superlens intervene --model gpt2 --text a.txt --hook blocks.6.hook_resid_pre --sae runs/sae --latents 41 --do steer --by 8 --show 10
   superlens intervene --model gpt2 --text john.txt --hook 'blocks.*.hook_resid_pre' --each --do patch --from mary.txt --positions 9 --show 5
 
---json prints {tokens, loss, changes: [{hooks, loss, kl}], next}; losses and KL(unchanged, changed) are nats a token. The first token of a
+--json prints {tokens, loss, changes: [{hooks, loss, kl, next}]}, next with --show; losses and KL(unchanged, changed) are nats a token. The first token of a
 sequence is not predicted and not counted.")]
 pub struct Intervene {
     #[command(flatten)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
 
-use super::ModelFiles;
+use super::{ModelFiles, Prediction, Prompt};
 
 /// Read a text's residual streams by the model's output, and take a prediction apart
 ///
@@ -22,21 +22,10 @@ the bias add up to the logit, any cap left out; the scale of the last norm is ta
 pub struct Lens {
     #[command(flatten)]
     pub model: ModelFiles,
-    /// The text, a whole file; - is standard input
-    #[arg(long, value_name = "FILE", required_unless_present = "token_ids", conflicts_with = "token_ids")]
-    pub text: Option<PathBuf>,
-    /// The tokens instead, as they are: nothing is put around them
-    #[arg(long, value_name = "LIST")]
-    pub token_ids: Option<String>,
-    /// The text without the tokens that the tokenizer puts around it (BOS)
-    #[arg(long, conflicts_with = "token_ids")]
-    pub bare: bool,
-    /// The token after which is looked, counted from 0 [default: the last]
-    #[arg(long, value_name = "N")]
-    pub position: Option<usize>,
-    /// The token whose logit is taken apart: a text that is one token [default: the likeliest]
-    #[arg(long, value_name = "TEXT")]
-    pub token: Option<String>,
+    #[command(flatten)]
+    pub prompt: Prompt,
+    #[command(flatten)]
+    pub prediction: Prediction,
     /// How many tokens to show of each stream
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub top: usize,

@@ -119,6 +119,31 @@ pub struct Sample {
     pub skip_special_tokens: bool,
 }
 
+/// One text, as a file or as its tokens.
+#[derive(Args, Debug)]
+pub struct Prompt {
+    /// The text, a whole file but for a line break at its end; - is standard input
+    #[arg(long, value_name = "FILE", required_unless_present = "token_ids", conflicts_with = "token_ids")]
+    pub text: Option<PathBuf>,
+    /// The tokens instead, as they are: nothing is put around them
+    #[arg(long, value_name = "LIST")]
+    pub token_ids: Option<String>,
+    /// The text without the tokens that the tokenizer puts around it (BOS, [CLS], [SEP])
+    #[arg(long, conflicts_with = "token_ids")]
+    pub bare: bool,
+}
+
+/// A next token of a text.
+#[derive(Args, Debug)]
+pub struct Prediction {
+    /// The token after which it is predicted, counted from 0 [default: the last]
+    #[arg(long, value_name = "N")]
+    pub position: Option<usize>,
+    /// The token whose logit it is: a text that is one token [default: the likeliest]
+    #[arg(long, value_name = "TEXT")]
+    pub token: Option<String>,
+}
+
 /// How texts become documents.
 #[derive(Args, Debug)]
 pub struct Reading {
@@ -156,15 +181,8 @@ The file has a tensor for each hook, called as the hook: [tokens, width], of pat
 pub struct RunModel {
     #[command(flatten)]
     pub model: ModelFiles,
-    /// The text, a whole file; - is standard input
-    #[arg(long, value_name = "FILE", required_unless_present = "token_ids", conflicts_with = "token_ids")]
-    pub text: Option<PathBuf>,
-    /// The tokens instead, as they are: nothing is put around them
-    #[arg(long, value_name = "LIST")]
-    pub token_ids: Option<String>,
-    /// The text without the tokens that the tokenizer puts around it (BOS, [CLS], [SEP])
-    #[arg(long, conflicts_with = "token_ids")]
-    pub bare: bool,
+    #[command(flatten)]
+    pub prompt: Prompt,
     /// The hooks, by the names of TransformerLens; * stands for anything
     #[arg(long, value_name = "NAME", num_args = 1..)]
     pub hook: Vec<String>,

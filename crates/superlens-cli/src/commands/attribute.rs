@@ -8,9 +8,9 @@ use superlens_lm::model::{Batch, Gradients, Site, Transformer};
 use superlens_tensor::Mat;
 
 use super::changes::fitting;
-use super::lens::prediction;
 use super::model_files::{Model, sites};
-use super::{run_model, table};
+use super::prompt::{prediction, tokens};
+use super::table;
 use crate::args::{Attribute, Global, Method};
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -44,10 +44,10 @@ pub fn run(args: &Attribute, global: Global) -> Result<(), Failure> {
             "--method integrated: goes with columns; latents are attributed by gradient".into(),
         ));
     }
-    let tokenize = |text: &str| Ok(tokenizer.ids(text, !args.bare)?);
-    let ids = run_model::tokens(args.text.as_deref(), args.token_ids.as_deref(), &model, tokenize)?;
+    let tokenize = |text: &str| Ok(tokenizer.ids(text, !args.prompt.bare)?);
+    let ids = tokens(&args.prompt, &model, tokenize)?;
     let batch = Batch::one(&ids);
-    let (position, token) = prediction(&model, &tokenizer, &batch, args.position, args.token.as_deref())?;
+    let (position, token) = prediction(&model, &tokenizer, &batch, &args.prediction)?;
     progress.at(0.3, "going back from the logit");
     let seed = |logits: &Mat| {
         let mut d = Mat::zeros(logits.rows(), logits.cols());

@@ -218,7 +218,7 @@ fn direction(file: &Path, args: &ChangeArgs, site: Site, width: usize) -> Result
 
 /// The text that a patch comes from, as one sequence.
 fn donor(path: &Path, model: &Model, tokenizer: &Tokenizer) -> Result<Text, Failure> {
-    let text = super::run_model::text(path)?;
+    let text = super::prompt::text(path)?;
     let ids = tokenizer.ids(&text, true)?;
     if ids.is_empty() || text.trim().is_empty() {
         return Err(Failure::Input(format!("--from {}: holds no token", path.display())));

@@ -3,12 +3,13 @@
 use std::io::{self, Write};
 
 use serde_json::{Value, json};
-use superlens_lm::model::{Attribution, Batch, Sites};
+use superlens_lm::model::{Attribution, Batch};
 use superlens_lm::tokenizer::Tokenizer;
 
 use super::likeliest::{likeliest, probabilities};
 use super::model_files::Model;
-use super::{run_model, table};
+use super::prompt::{prediction, tokens};
+use super::table;
 use crate::args::{Global, Lens};
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -17,11 +18,11 @@ pub fn run(args: &Lens, global: Global) -> Result<(), Failure> {
     let progress = Progress::new(global.quiet);
     progress.at(0.0, "loading the model");
     let (model, tokenizer) = Model::with_tokenizer(&args.model)?;
-    let tokenize = |text: &str| Ok(tokenizer.ids(text, !args.bare)?);
-    let ids = run_model::tokens(args.text.as_deref(), args.token_ids.as_deref(), &model, tokenize)?;
+    let tokenize = |text: &str| Ok(tokenizer.ids(text, !args.prompt.bare)?);
+    let ids = tokens(&args.prompt, &model, tokenize)?;
     let batch = Batch::one(&ids);
     progress.at(0.3, "reading the streams");
-    let (position, token) = prediction(&model, &tokenizer, &batch, args.position, args.token.as_deref())?;
+    let (position, token) = prediction(&model, &tokenizer, &batch, &args.prediction)?;
     let transformer = &model.transformer;
     let told = |what: String| Failure::Input(format!("{}: {what}", model.dir.display()));
     let streams = transformer.logit_lens(&batch, &[position]).map_err(told)?;
@@ -59,56 +60,8 @@ pub fn run(args: &Lens, global: Global) -> Result<(), Failure> {
     Ok(out.flush()?)
 }
 
-/// Where the prediction is made, and of which token: the last and the likeliest, where none is named.
-pub fn prediction(
-    model: &Model,
-    tokenizer: &Tokenizer,
-    batch: &Batch,
-    position: Option<usize>,
-    token: Option<&str>,
-) -> Result<(usize, u32), Failure> {
-    let transformer = &model.transformer;
-    let position = position.unwrap_or(batch.tokens() - 1);
-    if position >= batch.tokens() {
-        let what = format!("--position: the text has tokens 0 to {}, found {position}", batch.tokens() - 1);
-        return Err(Failure::Input(what));
-    }
-    let token = match token {
-        Some(text) => one_token(text, tokenizer)?,
-        None => {
-            let logits = transformer.forward(batch, &Sites::and_logits([], &transformer.config), None, &mut |_, _| {});
-            let Some(logits) = logits else {
-                let (dir, family) = (model.dir.display(), &transformer.config.family);
-                return Err(Failure::Input(format!("{dir}: a model of family {family} has no output")));
-            };
-            likeliest(&probabilities(logits.row(position)), 1)[0] as u32
-        }
-    };
-    transformer.check(&[token]).map_err(|what| Failure::Input(format!("--token: {what}")))?;
-    Ok((position, token))
-}
-
 fn stream(i: usize, streams: usize) -> String {
     if i + 1 == streams { "after the last block".into() } else { format!("into block {i}") }
-}
-
-/// The one token that a text is.
-fn one_token(text: &str, tokenizer: &Tokenizer) -> Result<u32, Failure> {
-    let piece = (0..tokenizer.vocab_size() as u32).find(|&id| tokenizer.text(id).is_some_and(|piece| piece == text));
-    if let Some(id) = piece {
-        return Ok(id);
-    }
-    // Some tokens are spelled otherwise than they read.
-    let ids = tokenizer.ids(text, false)?;
-    match ids[..] {
-        [id] => Ok(id),
-        _ => {
-            let pieces: Vec<String> =
-                ids.iter().map(|&id| format!("{:?}", tokenizer.text(id).unwrap_or_default())).collect();
-            let what = format!("expected a text that is one token, found {}: {}", ids.len(), pieces.join(" "));
-            Err(Failure::Input(format!("--token: {what}; mind the space before a word")))
-        }
-    }
 }
 
 fn document(

@@ -23,6 +23,7 @@ mod memory;
 pub mod model_about;
 mod model_files;
 pub mod promotes;
+mod prompt;
 pub mod recover;
 mod recover_phase;
 mod recover_table;

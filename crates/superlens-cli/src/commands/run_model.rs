@@ -1,21 +1,19 @@
 //! `superlens run-model`: what a model computes for one text.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, TensorView};
-use superlens_lm::corpus::STDIN;
 use superlens_lm::model::{Batch, Point, Site, Sites};
 use superlens_tensor::Mat;
 
 use super::model_files::{Model, check_new, sites};
+use super::prompt::tokens;
 use crate::args::{Global, RunModel};
 use crate::failure::Failure;
 use crate::progress::Progress;
 
-/// More bytes than any context holds.
-const LARGEST_TEXT: u64 = 64 << 20;
 /// Numbers of all activations that are asked for: they are in memory until they are written.
 const LARGEST: usize = 1 << 31;
 
@@ -36,8 +34,8 @@ pub fn run(args: &RunModel, global: Global) -> Result<(), Failure> {
     let progress = Progress::new(global.quiet);
     progress.at(0.0, "loading the model");
     let model = Model::open(&args.model.model)?;
-    let tokenize = |text: &str| Ok(model.tokenizer(args.model.tokenizer.as_deref())?.ids(text, !args.bare)?);
-    let ids = tokens(args.text.as_deref(), args.token_ids.as_deref(), &model, tokenize)?;
+    let tokenize = |text: &str| Ok(model.tokenizer(args.model.tokenizer.as_deref())?.ids(text, !args.prompt.bare)?);
+    let ids = tokens(&args.prompt, &model, tokenize)?;
     let config = &model.transformer.config;
     let sites = sites(&args.hook, config)?;
     let a_token = sites.iter().map(|s| s.width(config).unwrap_or(config.heads * ids.len())).sum::<usize>();
@@ -76,66 +74,6 @@ pub fn run(args: &RunModel, global: Global) -> Result<(), Failure> {
         writeln!(out, "{}: the activations", args.out.display())?;
     }
     Ok(out.flush()?)
-}
-
-/// The tokens that flags name, all of which the model has.
-pub fn tokens(
-    text_file: Option<&Path>,
-    list: Option<&str>,
-    model: &Model,
-    tokenize: impl FnOnce(&str) -> Result<Vec<u32>, Failure>,
-) -> Result<Vec<u32>, Failure> {
-    let (ids, from) = match (list, text_file) {
-        (Some(list), _) => (listed(list)?, "--token-ids".to_string()),
-        (None, Some(path)) => (tokenize(&text(path)?)?, path.display().to_string()),
-        (None, None) => return Err(Failure::Input("--text or --token-ids: expected one of them".into())),
-    };
-    if ids.is_empty() {
-        return Err(Failure::Input(format!("{from}: expected one token at least, found none")));
-    }
-    model.transformer.check(&ids).map_err(|what| Failure::Input(format!("{from}: {what}")))?;
-    Ok(ids)
-}
-
-fn listed(list: &str) -> Result<Vec<u32>, Failure> {
-    let id = |word: &str| {
-        let told = || Failure::Input(format!("--token-ids: expected numbers with commas between them, found `{word}`"));
-        word.trim().parse().map_err(|_| told())
-    };
-    list.split(',').map(id).collect()
-}
-
-/// A whole text, but for a line break at its end.
-pub fn text(path: &Path) -> Result<String, Failure> {
-    let wrong = |what: String| Failure::Input(format!("{}: {what}", path.display()));
-    let mut bytes = Vec::new();
-    let read = if path.as_os_str() == STDIN {
-        io::stdin().take(LARGEST_TEXT + 1).read_to_end(&mut bytes)
-    } else {
-        std::fs::File::open(path).and_then(|file| file.take(LARGEST_TEXT + 1).read_to_end(&mut bytes))
-    };
-    read.map_err(|e| match e.kind() {
-        io::ErrorKind::NotFound => wrong("there is no such file".into()),
-        io::ErrorKind::IsADirectory => wrong("is a folder; name a text".into()),
-        _ => wrong(format!("can't be read: {e}")),
-    })?;
-    if bytes.len() as u64 > LARGEST_TEXT {
-        return Err(wrong(format!("is longer than {LARGEST_TEXT} bytes; superlens harvest takes long texts")));
-    }
-    // As elsewhere, a mark of the byte order is no text; nor is the line break that editors put at the end of a file.
-    if bytes.starts_with("\u{feff}".as_bytes()) {
-        bytes.drain(.."\u{feff}".len());
-    }
-    if bytes.last() == Some(&b'\n') {
-        bytes.pop();
-        if bytes.last() == Some(&b'\r') {
-            bytes.pop();
-        }
-    }
-    String::from_utf8(bytes).map_err(|e| {
-        let at = e.utf8_error().valid_up_to();
-        wrong(format!("byte {at} (counted from 0) is no UTF-8; convert the file"))
-    })
 }
 
 fn write(path: &Path, ids: &[u32], arrays: &BTreeMap<String, Named>) -> Result<(), Failure> {

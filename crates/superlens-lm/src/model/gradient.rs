@@ -11,7 +11,7 @@ use superlens_tensor::kernels::gemm::{gemm, matmul};
 use super::batch::Batch;
 use super::config::{NormKind, Wiring};
 use super::hook::{Point, Site, Sites};
-use super::transformer::{Hooks, Transformer};
+use super::transformer::{Hooks, Transformer, add};
 use super::weights::{BlockWeights, Linear, NormWeights};
 
 /// Gradients of one number by activations.
@@ -354,10 +354,6 @@ fn back(linear: &Linear, d: &Mat) -> Mat {
     let mut out = Mat::zeros(d.rows(), linear.w.rows());
     gemm(1.0, d.view(), linear.w.t(), 0.0, &mut out);
     out
-}
-
-fn add(x: &Mat, to: &mut Mat) {
-    to.data_mut().iter_mut().zip(x.data()).for_each(|(to, x)| *to += x);
 }
 
 fn sum(a: &Mat, b: &Mat) -> Mat {

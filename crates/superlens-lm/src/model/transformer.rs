@@ -286,6 +286,6 @@ impl Transformer {
     }
 }
 
-fn add(x: &Mat, to: &mut Mat) {
+pub(super) fn add(x: &Mat, to: &mut Mat) {
     each_piece_of_two(to, x, |to, x| to.iter_mut().zip(x).for_each(|(to, x)| *to += x));
 }
