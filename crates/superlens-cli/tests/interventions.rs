@@ -254,6 +254,7 @@ fn what_cannot_be_changed_is_told_in_a_line() {
         ("generate --model @model --tokens 5 --do zero".into(), "--hook"),
         (format!("generate --model @model --tokens 5 --hook {HOOK} --do mean"), "intervene"),
         (format!("eval --sae @run --model @model --hook {HOOK}"), "--text"),
+        ("eval --sae @run --activations @store --text @text.txt".into(), "--model"),
         (format!("eval --sae @run --model @model --text @text.txt --hook {HOOK} --max-tokens 1"), "--max-tokens"),
     ] {
         let told = setting.refused(&line);

@@ -30,6 +30,9 @@ pub fn run(args: &Eval, global: Global) -> Result<(), Failure> {
             "--rows {rows}: goes with --synthetic; of other activations all rows are measured on"
         )));
     }
+    if args.model.is_none() && !args.sample.texts.text.is_empty() {
+        return Err(Failure::Input("--text: goes with --model, which runs it; name the model".into()));
+    }
     let spliced = args.model.as_ref().map(|files| Spliced::open(files, args, &sae, &metadata)).transpose()?;
     let rows = match (&args.synthetic, &spliced) {
         (Some(id), _) => Measured::model(id, args, global.seed, &sae, &progress)?,

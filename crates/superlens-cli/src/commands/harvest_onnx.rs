@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::Instant;
 
+use superlens_lm::harvest::fingerprint;
 use superlens_lm::onnx::{BATCH, Graph, Layout, Node, OnnxError, Samples};
 use superlens_lm::store::{DType, Plan, Writer};
 use superlens_tensor::Mat;
@@ -28,7 +29,9 @@ pub fn run(args: &HarvestOnnx, global: Global) -> Result<(), Failure> {
     let layout = if args.whole { Layout::Whole } else { Layout::Places };
     interrupt::tell_how_to_go_on("the same command".into());
     let start = Instant::now();
-    let origin = format!("{} of {}", inputs.sha256, args.hook.join(" "));
+    // What tells an unfinished store from one of another graph, of other samples or rows.
+    let graph_hash = fingerprint(&args.model).map_err(|e| Failure::Input(format!("{}: {e}", args.model.display())))?;
+    let origin = format!("{graph_hash} {} {layout:?} {}", inputs.sha256, args.hook.join(" "));
     let mut store = Store { dir: &args.out, hooks, dtype: args.dtype.dtype(), origin, writer: None, skip: 0 };
     let mut done = 0;
     let mut each = |found: &[Mat]| -> Result<(), Failure> {
