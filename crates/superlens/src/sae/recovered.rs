@@ -67,3 +67,36 @@ impl Recovered {
         (self.kl_mean - self.kl_sae) / self.kl_mean
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use superlens_lm::model::{Point, load};
+
+    use super::*;
+
+    #[test]
+    fn the_identity_recovers_all_and_ablation_nothing() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/families");
+        for family in ["gpt2-published", "llama-gqa-published", "neox-parallel-published"] {
+            let model = load(&folder.join(family)).unwrap();
+            let texts = [Text::one(&[3, 41, 7, 7, 55, 20]), Text { first: 6, ..Text::one(&[9, 1, 30, 12]) }];
+            let site = Site::Block(0, Point::Post);
+            let all = Columns((0..model.config.d_mlp).collect());
+            let mean = gather(&model, &texts, site, &all, 1).mean;
+            let measured =
+                |change: Change| Recovered::measure(&model, &texts, site, &Turned { handle: &all, change }, &|_| {});
+            let identity = measured(Change::Scale(1.0));
+            assert_eq!(identity.tokens, 8);
+            assert!(identity.kl_zero > 0.0 && identity.kl_mean > 0.0 && identity.ce_zero != identity.ce_clean);
+            let scores =
+                |r: Recovered| [r.ce_loss_score(), r.ce_loss_score_mean(), r.kl_div_score(), r.kl_div_score_mean()];
+            assert_eq!(scores(identity), [1.0; 4], "{family}");
+            let [ce, _, kl, _] = scores(measured(Change::Zero));
+            assert_eq!([ce, kl], [0.0; 2], "{family}");
+            let [_, ce, _, kl] = scores(measured(Change::Fill(mean.clone())));
+            assert_eq!([ce, kl], [0.0; 2], "{family}");
+        }
+    }
+}
