@@ -20,6 +20,7 @@ mod surrogate;
 mod tails;
 mod verdict;
 mod whitening;
+pub mod zoo;
 
 pub use crate::verdict::{Basis, Mechanism, Verdict};
 pub use arch::Rays as RayDictionary;
