@@ -10,6 +10,7 @@ mod recover;
 mod sae;
 mod store;
 mod tuning;
+mod zoo;
 
 use std::path::PathBuf;
 
@@ -29,6 +30,7 @@ pub use recover::{Recover, RecoverPhase, RecoverRows, RecoverWhat};
 pub use sae::{Convert, Eval, Synth, Train};
 pub use store::{Store, StoreCommand};
 pub use tuning::Tuning;
+pub use zoo::{Zoo, ZooCommand, ZooExam, ZooMake};
 
 /// Why are the neurons of a layer polysemantic?
 ///
@@ -78,6 +80,7 @@ pub enum Command {
     Demo(Demo),
     Diagnose(Diagnose),
     Toy(Toy),
+    Zoo(Zoo),
     Run(Run),
     Recover(Box<Recover>),
     Train(Box<Train>),

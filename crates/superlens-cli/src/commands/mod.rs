@@ -44,6 +44,7 @@ mod train_knobs;
 mod train_plan;
 mod train_rows;
 mod train_sweep;
+pub mod zoo;
 
 use superlens::diagnose::{Mechanism, Verdict};
 use superlens::report::{InputFile, Settings};

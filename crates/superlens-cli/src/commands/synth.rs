@@ -127,7 +127,7 @@ fn write_rows(
     Ok(SparseRows::new(model.preset.features, offsets, indices, values))
 }
 
-fn write_matrix(path: &Path, m: &Mat) -> io::Result<()> {
+pub(super) fn write_matrix(path: &Path, m: &Mat) -> io::Result<()> {
     let mut bytes = npy_header("<f4", &[m.rows(), m.cols()]);
     write_numbers(&mut bytes, m)?;
     superlens_tensor::io::write_atomic(path, &bytes)

@@ -14,6 +14,9 @@ pub struct Diagnosis {
     pub input: Input,
     pub layer: Layer,
     pub hypotheses: Vec<Hypothesis>,
+    /// What the verdict weighs: every test's outcome as a number of about the size of one, by name.
+    #[serde(default)]
+    pub signs: Vec<(String, f64)>,
     /// Empty where the basis is [`Basis::None`].
     pub neurons: Vec<Neuron>,
     pub evidence: Evidence,

@@ -7,17 +7,22 @@
 mod arch;
 mod coding;
 mod complete;
+mod completion;
 mod count;
 mod finding;
 mod hypotheses;
+mod labelled;
+mod light;
+mod look;
 mod maxima;
 mod mixture;
 mod neurons;
 mod pruning;
 mod rays;
 mod rows;
+mod sharing;
+mod signs;
 mod surrogate;
-mod tails;
 mod verdict;
 mod whitening;
 pub mod zoo;
@@ -27,13 +32,10 @@ pub use arch::Rays as RayDictionary;
 pub use finding::*;
 
 use hypotheses as test;
-use maxima::Cloud;
-use rays::{Rays, Search};
-use rows::Split;
+use look::Look;
 use std::ops::ControlFlow;
 use superlens_tensor::kernels::gemm::matmul;
 use superlens_tensor::{Mat, Rng};
-use whitening::Whitening;
 
 /// Numbers in the search at most, rows × dimensions: what keeps a large matrix within its time and memory.
 const SEARCHED_NUMBERS: usize = 6_000_000;
@@ -50,11 +52,13 @@ pub struct Options {
     pub seed: u64,
     /// Draws of each null.
     pub null_draws: usize,
+    /// `[rows, concepts]`: zeros and ones, or real numbers, for the rows of the matrix.
+    pub labels: Option<Mat>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { basis: Basis::Unknown, seed: 0, null_draws: 199 }
+        Self { basis: Basis::Unknown, seed: 0, null_draws: 199, labels: None }
     }
 }
 
@@ -80,6 +84,9 @@ pub enum DiagnoseError {
     /// The covariance has fewer than two directions that can be told from rounding.
     #[error("the rows vary along fewer than two directions that can be told from rounding: nothing to compare")]
     OneDirection,
+    /// Labels are for other rows.
+    #[error("labels for {labels} rows, activations of {rows}: one row of labels is needed for each row of activations")]
+    LabelRows { labels: usize, rows: usize },
     /// The watcher broke.
     #[error("stopped before the diagnosis was done")]
     Stopped,
@@ -101,114 +108,37 @@ pub fn diagnose(
     if x.rows() < 2 || live.len() < 2 {
         return Err(DiagnoseError::TooSmall { rows: x.rows(), columns: x.cols(), varying: live.len() });
     }
+    if let Some(labels) = options.labels.as_ref().filter(|l| l.rows() != x.rows()) {
+        return Err(DiagnoseError::LabelRows { labels: labels.rows(), rows: x.rows() });
+    }
     let rng = Rng::new(options.seed).fork("diagnose");
     let mut say = |stage, fraction| match watch(Progress { stage, fraction }) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(()) => Err(DiagnoseError::Stopped),
     };
-    say("whitening", 0.0)?;
-
-    let cap = rows_read(live.len());
-    let split = Split::new(x.rows(), cap);
-    let read = |rows: &[usize]| x.select_rows(rows).select_cols(&live);
-    let search_rows = read(&split.search());
-    let whitening = Whitening::fit(&search_rows).ok_or(DiagnoseError::OneDirection)?;
-    let searched = whitening.apply(&search_rows);
-    drop(search_rows);
-    let held_out_rows = read(&split.held_out[..split.held_out.len().min(CODED_ROWS)]);
-    let held_out = whitening.apply(&held_out_rows);
-    let rho = autocorrelation(x, &live, &whitening);
-    let effective = rows::effective_rows(x.rows(), &rho);
-    let adequacy = test::adequacy(effective, x.rows(), whitening.rank);
-
-    say("searching for directions", 0.02)?;
-    let cloud = Cloud::new(&searched);
-    // Rows that were skipped between two that are read take the memory of the stream with them.
-    let stride = x.rows().div_ceil(cap).max(1) as i32;
-    let rho: Vec<f64> = rho.iter().map(|r| if *r > 0.0 { r.powi(stride) } else { 0.0 }).collect();
-    let search = Search { cloud: &cloud, half: split.a.len(), white: &searched, rho: &rho };
-    let rays = if adequacy.supports {
-        let mut stopped = Ok(());
-        let found = search.run(&rng.fork("rays"), &mut |share| {
-            stopped = say("searching for directions", 0.02 + 0.43 * share);
-            if stopped.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        });
-        stopped?;
-        match found {
-            ControlFlow::Continue(rays) => rays,
-            ControlFlow::Break(()) => return Err(DiagnoseError::Stopped),
-        }
-    } else {
-        Rays::none(whitening.rank)
-    };
-    say("counting features", 0.45)?;
-    let looked_at = rays.cloud(&searched);
-    let count = count::count(&Search { cloud: &looked_at, ..search }, &rays);
-
-    let in_neurons = scatter(&whitening.directions(&rays.line_directions()), &live, x.cols());
-    let evidence = test::Evidence {
-        held_out: &held_out,
-        searched: &searched,
-        rays: &rays,
-        in_neurons: &in_neurons,
-        live: &live,
-        draws: options.null_draws.max(1),
-        rng: &rng,
-    };
-    say("directions against the radial null", 0.5)?;
-    let directions = test::directions(&evidence);
-    say("codes against dense clouds", 0.55)?;
-    let code = test::codes(&evidence);
-    say("directions against a mixture of Gaussians", 0.6)?;
-    let mixture = test::mixture(&search, &rays, count.as_ref(), &rng);
-    say("complete against overcomplete dictionaries", 0.86)?;
-    let overcomplete = test::overcomplete(&evidence, &mixture);
-    say("alignment against rotations", 0.93)?;
-    let aligned = test::alignment(&evidence);
-    say("neurons", 0.97)?;
-    let privileged = options.basis != Basis::None;
-    let mut neurons = if privileged {
-        neurons::neurons(&held_out_rows, &held_out, &rays, &whitening, &live, x.cols())
-    } else {
-        Vec::new()
-    };
-    let facts = verdict::Facts {
-        basis: options.basis,
-        rank: whitening.rank,
-        live: live.len(),
-        count,
-        complete_code: rays.complete,
-        light_tails: !rays.complete && !rays.lines.is_empty() && tails::are_light(&searched, split.a.len(), &rng),
-        neurons: &neurons,
-        adequacy: &adequacy,
-        directions: &directions,
-        code: &code,
-        mixture: &mixture,
-        overcomplete: &overcomplete,
-        aligned: &aligned,
-    };
+    let look = Look::new(x, live, options, &rng, &mut say)?;
+    let facts = look.facts();
     let layer = verdict::layer(&facts);
     let cannot_tell = verdict::cannot_tell(&facts);
     let cause = verdict::cause(&layer).map(String::from);
+    let mut neurons = look.neurons.clone();
     neurons.iter_mut().filter(|n| n.polysemantic).for_each(|n| n.cause = cause.clone());
-    let pictures = pictures(&evidence, privileged);
-    let mut tested = vec![adequacy, directions, code, mixture, overcomplete];
-    if privileged {
-        tested.push(aligned);
-    }
+    let pictures = pictures(&look, &rng);
+    let signs = signs::NAMES.iter().zip(facts.signs()).map(|(name, value)| (name.to_string(), value)).collect();
     say("done", 1.0)?;
     Ok(Diagnosis {
         schema: 1,
         input: Input {
             rows: x.rows(),
             dims: x.cols(),
-            labels: 0,
+            labels: options.labels.as_ref().map_or(0, Mat::cols),
             constant_columns: constant,
-            effective_rows: effective,
-            rows_used: x.rows().min(cap),
+            effective_rows: look.effective,
+            rows_used: x.rows().min(rows_read(look.live.len())),
         },
         layer,
-        hypotheses: tested,
+        hypotheses: look.hypotheses(),
+        signs,
         neurons,
         evidence: pictures,
         cannot_tell,
@@ -227,12 +157,6 @@ fn check_finite(x: &Mat) -> Result<(), DiagnoseError> {
     }
 }
 
-/// Lag-1 autocorrelation of each white coordinate over consecutive rows of the input.
-fn autocorrelation(x: &Mat, live: &[usize], whitening: &Whitening) -> Vec<f64> {
-    let consecutive: Vec<usize> = (0..x.rows().min(LEAST_ROWS)).collect();
-    rows::lag_one(&whitening.apply(&x.select_rows(&consecutive).select_cols(live)))
-}
-
 /// Columns of `narrow` put back where they came from among `dims`.
 fn scatter(narrow: &Mat, live: &[usize], dims: usize) -> Mat {
     let mut out = Mat::zeros(narrow.rows(), dims);
@@ -245,21 +169,21 @@ fn scatter(narrow: &Mat, live: &[usize], dims: usize) -> Mat {
 }
 
 /// Numbers for the pictures.
-fn pictures(e: &test::Evidence, privileged: bool) -> Evidence {
-    let lines = e.rays.line_directions();
-    let live = e.in_neurons.select_cols(e.live);
-    let mut rng = e.rng.fork("pictures");
-    let (alignment, alignment_null) = if privileged && lines.rows() > 0 {
-        (test::shares(&live), test::alignment_null(&live, &mut rng))
+fn pictures(look: &Look, rng: &Rng) -> Evidence {
+    let lines = look.rays.line_directions();
+    let live = look.in_neurons.select_cols(&look.live);
+    let mut stream = rng.fork("pictures");
+    let (alignment, alignment_null) = if look.basis != Basis::None && lines.rows() > 0 {
+        (test::shares(&live), test::alignment_null(&live, &mut stream))
     } else {
         (Vec::new(), Vec::new())
     };
     Evidence {
         coherence: nearest(&lines),
-        coherence_null: nearest(&surrogate::random_directions(lines.rows(), lines.cols(), &mut rng)),
+        coherence_null: nearest(&surrogate::random_directions(lines.rows(), lines.cols(), &mut stream)),
         alignment,
         alignment_null,
-        fvu: test::curve(e),
+        fvu: test::curve(&look.evidence(1, rng)),
     }
 }
 

@@ -1,7 +1,8 @@
 //! From the evidence to a verdict in words.
 
-use super::finding::{Alternative, Count, Hypothesis, Layer, Neuron, thousands};
+use super::finding::{Alternative, Count, Layer, thousands};
 use super::hypotheses::{ALIGNED, GAIN};
+use super::signs::Facts;
 use crate::verdict::{Basis, Mechanism, Verdict};
 
 /// Features beyond the room for them, as a share, from which they count as too many to fit.
@@ -12,25 +13,6 @@ const COVERED: f64 = 0.5;
 const STEADY: f64 = 0.6;
 /// Share of polysemantic neurons below which a layer is monosemantic.
 const POLYSEMANTIC_LAYER: f64 = 0.05;
-
-/// What the verdict is drawn from.
-pub(super) struct Facts<'a> {
-    pub basis: Basis,
-    pub rank: usize,
-    pub live: usize,
-    pub count: Option<Count>,
-    /// Whether the features were found to be a complete sparse code.
-    pub complete_code: bool,
-    /// Whether the rows fill a box or a torus, whose corners pass for features (see [`super::tails`]).
-    pub light_tails: bool,
-    pub neurons: &'a [Neuron],
-    pub adequacy: &'a Hypothesis,
-    pub directions: &'a Hypothesis,
-    pub code: &'a Hypothesis,
-    pub mixture: &'a Hypothesis,
-    pub overcomplete: &'a Hypothesis,
-    pub aligned: &'a Hypothesis,
-}
 
 struct Answer {
     verdict: Verdict,
@@ -60,21 +42,10 @@ pub(super) fn layer(f: &Facts) -> Layer {
         basis: f.basis,
         n_features: f.count.clone(),
         effective_rank: f.rank as f64,
-        polysemantic_fraction: polysemantic_fraction(f),
+        polysemantic_fraction: f.polysemantic_fraction(),
         says: answer.says,
         because: answer.because,
     }
-}
-
-fn polysemantic_fraction(f: &Facts) -> Option<f64> {
-    let some = f.basis != Basis::None && f.count.is_some() && f.live > 0;
-    some.then(|| f.neurons.iter().filter(|n| n.polysemantic).count() as f64 / f.live as f64)
-}
-
-/// Features that would fit without superposition. Centring costs a dimension and neurons may be redundant, so where
-/// columns are neurons there is room for one feature in each of them.
-fn room(f: &Facts) -> usize {
-    if f.basis == Basis::None { f.rank } else { f.rank.max(f.live) }
 }
 
 fn answer(f: &Facts) -> Answer {
@@ -98,7 +69,7 @@ fn answer(f: &Facts) -> Answer {
         return inconclusive(0.9, f.directions.says.clone(), rotated);
     }
     let n = count.estimate as f64;
-    let room = room(f) as f64;
+    let room = f.room() as f64;
     if n < COVERED * f.rank as f64 {
         let because = format!(
             "Only {} directions stand out in {} dimensions: too little of the layer is explained to judge it.",
@@ -112,7 +83,7 @@ fn answer(f: &Facts) -> Answer {
     if !f.mixture.supports {
         return inconclusive(0.8, f.mixture.says.clone(), superposed);
     }
-    if n >= EXCESS * room && f.overcomplete.supports && f.light_tails {
+    if n >= EXCESS * room && f.overcomplete.supports && f.light.all >= 0.5 && !f.complete_code {
         let because = format!(
             "{} directions stand out in {} dimensions, but most of these have light tails, as values that are on as often as off, evenly spread or on a circle give: the directions may be corners, sums of all of them.",
             count.estimate, f.rank
@@ -175,7 +146,7 @@ fn complete(f: &Facts, count: &Count, crowding: f64) -> Answer {
         };
     }
     let share = f.aligned.statistic;
-    let few = polysemantic_fraction(f).is_some_and(|p| p < POLYSEMANTIC_LAYER);
+    let few = f.polysemantic_fraction().is_some_and(|p| p < POLYSEMANTIC_LAYER);
     if f.aligned.supports || (few && share > 0.5) {
         return Answer {
             verdict: Verdict::Monosemantic,

@@ -7,6 +7,7 @@ mod codebooks;
 mod codes;
 mod computed;
 mod curved;
+pub mod exam;
 mod layers;
 mod nulls;
 mod shared;

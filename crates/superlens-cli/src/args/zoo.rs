@@ -1,0 +1,77 @@
+//! What can be typed after `superlens zoo`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use superlens::diagnose::zoo::Split;
+
+/// Made cases whose cause is known: see them, make them, put the diagnosis to them
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  superlens zoo list
+  superlens zoo make rotation --cases 3 --out cases
+  superlens zoo exam --split test --cases 8 --out outcomes.jsonl
+
+Families that calibrate the verdict and families that only test it are kept apart; no family is both.")]
+pub struct Zoo {
+    #[command(subcommand)]
+    pub command: ZooCommand,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum ZooCommand {
+    /// The families, what they are made of, and what they are for
+    List,
+    Make(ZooMake),
+    Exam(ZooExam),
+}
+
+/// Write cases of one family: NAME-0.npy, NAME-0-labels.npy, …, and a JSON line each of what is true
+#[derive(Args, Debug)]
+pub struct ZooMake {
+    /// The family, a name that "superlens zoo list" prints
+    pub family: String,
+    /// How many cases
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub cases: u64,
+    /// The folder to make
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+}
+
+/// Diagnose cases of every family and say how often the answer was right
+#[derive(Args, Debug)]
+pub struct ZooExam {
+    /// Which families
+    #[arg(long, value_enum, default_value_t = SplitOf::Test, value_name = "SPLIT")]
+    pub split: SplitOf,
+    /// Only families whose names start so
+    #[arg(long, value_name = "PREFIX")]
+    pub only: Option<String>,
+    /// Cases a family
+    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub cases: u64,
+    /// Write a JSON line for each case: truth, answer, alternatives, and what the verdict weighed
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SplitOf {
+    /// Families that calibrate
+    Calibrate,
+    /// Families that test
+    Test,
+    All,
+}
+
+impl SplitOf {
+    pub fn holds(self, split: Split) -> bool {
+        match self {
+            SplitOf::Calibrate => split == Split::Calibrate,
+            SplitOf::Test => split == Split::Test,
+            SplitOf::All => true,
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! `superlens zoo list|make|exam`: cases of known cause, and the diagnosis put to them.
+
+use std::fs;
+use std::io::{self, Write};
+
+use super::synth::write_matrix;
+use serde::Serialize;
+use superlens::diagnose::zoo::exam::{Outcome, exam};
+use superlens::diagnose::zoo::{Answer, Family, families};
+
+use crate::args::{Global, Zoo, ZooCommand, ZooExam, ZooMake};
+use crate::failure::Failure;
+use crate::progress::Progress;
+
+pub fn run(args: &Zoo, global: Global) -> Result<(), Failure> {
+    match &args.command {
+        ZooCommand::List => list(global),
+        ZooCommand::Make(make) => write_cases(make, global),
+        ZooCommand::Exam(args) => put_to(args, global),
+    }
+}
+
+fn word((verdict, mechanism): Answer) -> String {
+    super::label(verdict, mechanism)
+}
+
+#[derive(Serialize)]
+struct Listed {
+    id: &'static str,
+    truth: String,
+    split: &'static str,
+    about: &'static str,
+}
+
+fn list(global: Global) -> Result<(), Failure> {
+    let listed: Vec<Listed> = families()
+        .iter()
+        .map(|f| Listed { id: f.id, truth: word(f.truth), split: f.split.id(), about: f.about })
+        .collect();
+    let mut out = io::stdout().lock();
+    if global.json {
+        serde_json::to_writer_pretty(&mut out, &listed).map_err(io::Error::from)?;
+        writeln!(out)?;
+        return Ok(());
+    }
+    for f in listed {
+        writeln!(out, "{:22} {:26} {:10} {}", f.id, f.truth, f.split, f.about)?;
+    }
+    Ok(out.flush()?)
+}
+
+#[derive(Serialize)]
+struct Made<'a> {
+    file: String,
+    labels: Option<String>,
+    family: &'a str,
+    number: u64,
+    seed: u64,
+    truth: String,
+    defended: Vec<String>,
+    basis: superlens::diagnose::Basis,
+    n_features: Option<usize>,
+    about: String,
+}
+
+fn write_cases(args: &ZooMake, global: Global) -> Result<(), Failure> {
+    let all = families();
+    let Some(family) = all.iter().find(|f| f.id == args.family) else {
+        return Err(Failure::Input(format!(
+            "zoo make: {:?} is no family of the zoo; \"superlens zoo list\" prints their names",
+            args.family
+        )));
+    };
+    fs::create_dir(&args.out).map_err(|error| {
+        Failure::Input(format!("{}: {error}; --out takes the name of a folder to make", args.out.display()))
+    })?;
+    let progress = Progress::new(global.quiet);
+    let mut truths = String::new();
+    for number in 0..args.cases {
+        progress.at(number as f64 / args.cases as f64, "making cases");
+        let case = family.case(global.seed, number);
+        let file = format!("{}-{number}.npy", family.id);
+        write_matrix(&args.out.join(&file), &case.x)?;
+        let labels = case.labels.as_ref().map(|labels| (format!("{}-{number}-labels.npy", family.id), labels));
+        if let Some((name, labels)) = &labels {
+            write_matrix(&args.out.join(name), labels)?;
+        }
+        let made = Made {
+            file,
+            labels: labels.map(|(name, _)| name),
+            family: family.id,
+            number,
+            seed: global.seed,
+            truth: word(family.truth),
+            defended: case.defended.iter().map(|a| word(*a)).collect(),
+            basis: case.basis,
+            n_features: case.n_features,
+            about: case.about,
+        };
+        truths += &serde_json::to_string(&made).map_err(io::Error::from)?;
+        truths.push('\n');
+    }
+    drop(progress);
+    fs::write(args.out.join("truth.jsonl"), &truths)?;
+    let mut out = io::stdout().lock();
+    write!(out, "{truths}")?;
+    Ok(out.flush()?)
+}
+
+/// How often the answers about one cause were right.
+#[derive(Serialize)]
+struct Score {
+    truth: String,
+    cases: usize,
+    right: usize,
+    right_verdict: usize,
+    said_superposition: usize,
+    /// What was said instead, most frequent first.
+    instead: Vec<(String, usize)>,
+}
+
+fn score(outcomes: &[Outcome], truth: Answer) -> Score {
+    let of: Vec<&Outcome> = outcomes.iter().filter(|o| o.truth == truth).collect();
+    let mut instead: Vec<(String, usize)> = Vec::new();
+    for outcome in of.iter().filter(|o| !o.is_right()) {
+        let said = format!("{}: {}", outcome.family, word(outcome.said));
+        match instead.iter_mut().find(|(w, _)| *w == said) {
+            Some((_, n)) => *n += 1,
+            None => instead.push((said, 1)),
+        }
+    }
+    instead.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+    let superposition = superlens::diagnose::Verdict::Superposition;
+    Score {
+        truth: word(truth),
+        cases: of.len(),
+        right: of.iter().filter(|o| o.is_right()).count(),
+        right_verdict: of.iter().filter(|o| o.is_right_verdict()).count(),
+        said_superposition: of.iter().filter(|o| o.said.0 == superposition).count(),
+        instead,
+    }
+}
+
+fn put_to(args: &ZooExam, global: Global) -> Result<(), Failure> {
+    let chosen: Vec<Family> = families()
+        .into_iter()
+        .filter(|f| args.split.holds(f.split))
+        .filter(|f| args.only.as_ref().is_none_or(|prefix| f.id.starts_with(prefix.as_str())))
+        .collect();
+    if chosen.is_empty() {
+        return Err(Failure::Input("zoo exam: no family has such a name; see \"superlens zoo list\"".into()));
+    }
+    let total = chosen.len() * args.cases as usize;
+    let progress = Progress::new(global.quiet);
+    let outcomes = exam(&chosen, global.seed, 0..args.cases, &|done| {
+        progress.at(done as f64 / total as f64, "diagnosing");
+    });
+    drop(progress);
+    if let Some(path) = &args.out {
+        let mut lines = String::new();
+        for outcome in &outcomes {
+            lines += &serde_json::to_string(outcome).map_err(io::Error::from)?;
+            lines.push('\n');
+        }
+        fs::write(path, lines).map_err(|error| Failure::Input(format!("{}: {error}", path.display())))?;
+    }
+    let mut truths: Vec<Answer> = Vec::new();
+    for family in &chosen {
+        if !truths.contains(&family.truth) {
+            truths.push(family.truth);
+        }
+    }
+    let scores: Vec<Score> = truths.iter().map(|t| score(&outcomes, *t)).collect();
+    let mut out = io::stdout().lock();
+    if global.json {
+        serde_json::to_writer_pretty(&mut out, &scores).map_err(io::Error::from)?;
+        writeln!(out)?;
+    } else {
+        writeln!(out, "{:26} {:>6} {:>6} {:>8} {:>14}", "truth", "cases", "right", "verdict", "superposition")?;
+        for s in &scores {
+            writeln!(
+                out,
+                "{:26} {:>6} {:>6} {:>8} {:>14}",
+                s.truth, s.cases, s.right, s.right_verdict, s.said_superposition
+            )?;
+            for (said, n) in s.instead.iter().take(8) {
+                writeln!(out, "    {n} × {said}")?;
+            }
+        }
+    }
+    Ok(out.flush()?)
+}

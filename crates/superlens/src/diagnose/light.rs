@@ -1,0 +1,124 @@
+//! Directions with light tails: two-valued coordinates, and circles.
+//!
+//! In units of variance E[s⁴] is 3 for a Gaussian, 1.8 for evenly spread values, 1.5 along any direction in the plane of a
+//! circle, 1 for two values. Sparse features have more than a Gaussian.
+
+use super::maxima::{Cloud, climb};
+use super::surrogate::random_directions;
+use superlens_tensor::decomp::sym_eigen;
+use superlens_tensor::kernels::gemm::matmul;
+use superlens_tensor::{Mat, Rng};
+
+/// Fourth moments of two values with noise, of a circle with noise, and of anything light.
+const BITS: f64 = 1.3;
+const CIRCLE: std::ops::Range<f64> = 1.3..1.75;
+const LIGHT: f64 = 2.0;
+/// E[s² t²] of two directions at right angles: 1 where they are independent, ½ on a circle.
+const ON_A_CIRCLE: f64 = 0.72;
+/// Eigenvalue of the directions' moments, as a share of the largest, that counts as a dimension.
+const SPANNED: f64 = 0.01;
+const STEPS: usize = 30;
+
+/// Shares of the dimensions that light directions span, by what kind they are of.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Light {
+    pub bits: f64,
+    pub circles: f64,
+    /// Any with light tails.
+    pub all: f64,
+}
+
+/// `white` is `[rows, rank]`; directions are sought on the rows before `half` and judged by the others.
+pub(super) fn light(white: &Mat, half: usize, rng: &Rng) -> Light {
+    let rank = white.cols();
+    let mut u = random_directions(3 * rank + 60, rank, &mut rng.fork("light tails"));
+    climb(&Cloud::unnormalised(white), (0, half), &mut u, 3, STEPS);
+    let others = white.select_rows(&(half..white.rows()).collect::<Vec<_>>());
+    let s = matmul(&others, u.t());
+    let moments = moments(&s);
+    let of = |keep: &dyn Fn(f64) -> bool| -> Vec<usize> { (0..u.rows()).filter(|&i| keep(moments[i].1)).collect() };
+    let share = |which: &[usize]| spanned(&u.select_rows(which)) as f64 / rank as f64;
+    let round = of(&|m| CIRCLE.contains(&m));
+    let paired: Vec<usize> = round.iter().copied().filter(|&i| has_partner(i, &round, &u, &s, &moments)).collect();
+    Light { bits: share(&of(&|m| m < BITS)), circles: share(&paired), all: share(&of(&|m| m < LIGHT)) }
+}
+
+/// Mean square and E[s⁴] / E[s²]² of each column.
+fn moments(s: &Mat) -> Vec<(f64, f64)> {
+    let (mut squares, mut fourths) = (vec![0.0f64; s.cols()], vec![0.0f64; s.cols()]);
+    for i in 0..s.rows() {
+        for (j, v) in s.row(i).iter().enumerate() {
+            let q = f64::from(*v).powi(2);
+            squares[j] += q;
+            fourths[j] += q * q;
+        }
+    }
+    let n = s.rows().max(1) as f64;
+    squares.iter().zip(&fourths).map(|(q, f)| (q / n, f * n / (q * q).max(1e-300))).collect()
+}
+
+/// Whether some other round direction makes a circle with direction `i`: at right angles to it, once its share of `i` is off,
+/// their squares make up for one another.
+fn has_partner(i: usize, round: &[usize], u: &Mat, s: &Mat, moments: &[(f64, f64)]) -> bool {
+    round.iter().any(|&j| {
+        let cos: f32 = u.row(i).iter().zip(u.row(j)).map(|(a, b)| a * b).sum();
+        let rest = 1.0 - cos * cos;
+        if rest < 0.3 {
+            return false;
+        }
+        let (mut joint, mut own) = (0.0f64, 0.0f64);
+        for r in 0..s.rows() {
+            let t = f64::from((s[(r, j)] - cos * s[(r, i)]).powi(2) / rest);
+            joint += t * f64::from(s[(r, i)].powi(2));
+            own += t;
+        }
+        joint / (own * moments[i].0).max(1e-300) < ON_A_CIRCLE
+    })
+}
+
+/// Dimensions of the span of unit directions `[n, rank]`.
+fn spanned(u: &Mat) -> usize {
+    if u.rows() == 0 {
+        return 0;
+    }
+    let moments: Vec<f64> = matmul(u.t(), u).data().iter().map(|v| f64::from(*v)).collect();
+    let Some(eigen) = sym_eigen(&moments, u.cols()) else { return 0 };
+    eigen.values.iter().filter(|v| **v > SPANNED * eigen.values[0]).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnose::whitening::Whitening;
+
+    fn of(x: &Mat) -> Light {
+        let white = Whitening::fit(x).unwrap().apply(x);
+        light(&white, x.rows() / 2, &Rng::new(0))
+    }
+
+    #[test]
+    fn bits_circles_and_spread_values_are_told_apart() {
+        let mut rng = Rng::new(1);
+        let bits = of(&Mat::from_fn(4000, 8, |_, _| f32::from(rng.chance(0.5)) + 0.05 * rng.normal()));
+        assert!(bits.bits > 0.9 && bits.circles < 0.1, "{bits:?}");
+        let even = of(&Mat::from_fn(4000, 8, |_, _| rng.uniform()));
+        assert!(even.bits < 0.1 && even.circles < 0.1 && even.all > 0.9, "{even:?}");
+        let mut angle = 0.0;
+        let round = of(&Mat::from_fn(4000, 8, |_, j| {
+            angle = if j % 2 == 0 { std::f32::consts::TAU * rng.uniform() } else { angle };
+            if j % 2 == 0 { angle.cos() } else { angle.sin() }
+        }));
+        assert!(round.circles > 0.9 && round.bits < 0.1, "{round:?}");
+    }
+
+    #[test]
+    fn noise_and_sparse_features_have_none() {
+        let mut rng = Rng::new(2);
+        assert_eq!(of(&Mat::from_fn(4000, 32, |_, _| rng.normal())).all, 0.0);
+        for (features, density) in [(12, 0.05), (12, 0.25), (20, 0.2), (40, 0.1)] {
+            let on = Mat::from_fn(4000, features, |_, _| f32::from(rng.chance(density)));
+            let x = matmul(&on, &random_directions(features, 12, &mut rng));
+            assert!(of(&x).all < 0.5, "{features} features of density {density}");
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The diagnosis put to the zoo: what it says of each case, beside what is true.
+
+use super::{Answer, Case, Family};
+use crate::diagnose::{Options, diagnose};
+use crate::verdict::Verdict;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+/// What the diagnosis said of one case.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Outcome {
+    pub family: String,
+    pub number: u64,
+    /// What made the rows.
+    pub truth: Answer,
+    /// Every answer that the inputs can defend.
+    pub defended: Vec<Answer>,
+    pub labelled: bool,
+    pub said: Answer,
+    pub confidence: f64,
+    /// The other answers with their probabilities.
+    pub alternatives: Vec<(Answer, f64)>,
+    /// What the verdict weighed.
+    pub signs: Vec<f64>,
+    /// Features that were put in, the estimate of their number, its interval, and whether it is said to be a lower bound.
+    pub n_features: Option<usize>,
+    pub estimate: Option<(usize, usize, usize, bool)>,
+    pub about: String,
+    pub seconds: f64,
+}
+
+impl Outcome {
+    /// Whether verdict and mechanism can be defended.
+    ///
+    /// `inconclusive` counts only where the case allows it and the cause is among the alternatives.
+    pub fn is_right(&self) -> bool {
+        self.defended.contains(&self.said) && self.names_the_cause()
+    }
+
+    /// Whether the verdict can be defended, whatever the mechanism.
+    pub fn is_right_verdict(&self) -> bool {
+        self.defended.iter().any(|d| d.0 == self.said.0) && self.names_the_cause()
+    }
+
+    fn names_the_cause(&self) -> bool {
+        self.said.0 != Verdict::Inconclusive
+            || self.truth.0 == Verdict::Inconclusive
+            || self.alternatives.iter().any(|(a, p)| *a == self.truth && *p > 0.0)
+    }
+}
+
+/// The diagnosis of one case.
+pub fn examine(family: &Family, seed: u64, number: u64) -> Outcome {
+    let start = Instant::now();
+    let case = family.case(seed, number);
+    judge(family, number, case, start)
+}
+
+fn judge(family: &Family, number: u64, case: Case, start: Instant) -> Outcome {
+    let labelled = case.labels.is_some();
+    let options = Options { basis: case.basis, seed: number, labels: case.labels, ..Options::default() };
+    let mut outcome = Outcome {
+        family: family.id.into(),
+        number,
+        truth: family.truth,
+        defended: case.defended,
+        labelled,
+        said: (Verdict::Inconclusive, None),
+        confidence: 1.0,
+        alternatives: Vec::new(),
+        signs: Vec::new(),
+        n_features: case.n_features,
+        estimate: None,
+        about: case.about,
+        seconds: 0.0,
+    };
+    // What can't be diagnosed at all is inconclusive.
+    if let Ok(found) = diagnose(&case.x, &options, &mut |_| ControlFlow::Continue(())) {
+        outcome.said = (found.layer.verdict, found.layer.mechanism);
+        outcome.confidence = found.layer.confidence;
+        outcome.alternatives =
+            found.layer.alternatives.iter().map(|a| ((a.verdict, a.mechanism), a.probability)).collect();
+        outcome.signs = found.signs.iter().map(|s| s.1).collect();
+        outcome.estimate = found.layer.n_features.map(|c| (c.estimate, c.low, c.high, c.lower_bound));
+    }
+    outcome.seconds = start.elapsed().as_secs_f64();
+    outcome
+}
+
+/// `cases` cases of each of the families, in order; `done` is told how many are.
+pub fn exam(
+    families: &[Family],
+    seed: u64,
+    cases: std::ops::Range<u64>,
+    done: &(dyn Fn(usize) + Sync),
+) -> Vec<Outcome> {
+    let all: Vec<(Family, u64)> = cases.flat_map(|number| families.iter().map(move |f| (*f, number))).collect();
+    let finished = AtomicUsize::new(0);
+    let mut out: Vec<Outcome> = all
+        .into_par_iter()
+        .with_max_len(1)
+        .map(|(family, number)| {
+            let outcome = examine(&family, seed, number);
+            done(finished.fetch_add(1, Ordering::Relaxed) + 1);
+            outcome
+        })
+        .collect();
+    let place = |id: &str| families.iter().position(|f| f.id == id);
+    out.sort_by_key(|o| (place(&o.family), o.number));
+    out
+}
