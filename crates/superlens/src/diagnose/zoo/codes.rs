@@ -155,10 +155,11 @@ impl Code {
     }
 }
 
-/// 1 where the feature is on, `[rows, which.len()]`, with this share of the labels turned over.
+/// 1 where the feature is on, `[rows, which.len()]`, with this share of the labels turned over. Of a feature with both signs, whose presence no
+/// direction tells, where it is positive.
 pub(super) fn presence(code: &Mat, which: &[usize], flipped: f64, rng: &mut Rng) -> Mat {
     Mat::from_fn(code.rows(), which.len(), |i, k| {
-        let on = code[(i, which[k])] != 0.0;
+        let on = code[(i, which[k])] > 0.0;
         f32::from(on != rng.chance(flipped))
     })
 }

@@ -110,7 +110,7 @@ fn make(law: &Law, stream: &Rng) -> Case {
     let x = through(matmul(&features, &w), steps, &stream.fork("layer"));
     let labelled = rng.chance(0.35);
     let labels = labelled.then(|| {
-        let often: Vec<usize> = (0..n).filter(|&j| code.density[j] * rows as f64 >= 60.0).take(CONCEPTS).collect();
+        let often: Vec<usize> = (0..n).filter(|&j| code.density[j] * rows as f64 >= 200.0).take(CONCEPTS).collect();
         presence(&features, &often, pick(&[0.0, 0.01], rng), &mut stream.fork("labels"))
     });
     let labels = labels.filter(|l| l.cols() > 0);
