@@ -4,6 +4,7 @@
 
 pub mod diagnose;
 pub mod geometry;
+pub mod probes;
 pub mod report;
 pub mod sae;
 pub mod toy;

@@ -10,6 +10,8 @@ mod complete;
 mod count;
 mod finding;
 mod hypotheses;
+#[allow(dead_code)]
+mod labelled;
 mod maxima;
 mod mixture;
 mod neurons;
