@@ -2,6 +2,14 @@
 //!
 //! Every number is measured on rows that nothing was fitted to, split by blocks of consecutive rows, unless it says otherwise.
 
+mod cut;
+mod explained;
+mod reading;
+mod sharing;
+#[cfg(test)]
+mod tests;
+
+use crate::probes::{Ridge, r2};
 use superlens_tensor::{Mat, Rng};
 
 /// What is given.
@@ -92,8 +100,115 @@ pub(super) const SHARED: f64 = 0.85;
 pub(super) const DECODABLE_AUC: f64 = 0.9;
 pub(super) const DECODABLE_R2: f64 = 0.8;
 
+/// Usable concepts.
+struct Concepts {
+    /// Their columns among all labels.
+    columns: Vec<usize>,
+    /// Those columns `[rows, concepts]`.
+    labels: Mat,
+    /// Zeros and ones: binary labels as they are, real ones above their median.
+    classes: Mat,
+    /// Which are real.
+    real: Vec<bool>,
+}
+
+/// Runs of consecutive rows that are fitted to or held out.
+const RUNS: usize = 20;
+/// Penalty where real labels are read from white coordinates.
+const READING_RIDGE: f64 = 1e-3;
+
 /// What the labels tell. Rows in the order of the input, 8,000 or so. Panics where numbers of rows differ.
+///
+/// The same input gives the same bytes on any number of threads.
 pub(super) fn evidence(given: &Labelled) -> LabelEvidence {
-    let _ = (given.x, given.white, given.labels, given.rng);
-    unimplemented!()
+    let Labelled { x, white, labels, rng } = *given;
+    assert!(x.rows() == white.rows() && x.rows() == labels.rows(), "rows of activations and labels");
+    let cut = cut::by_run(&(0..x.rows()).collect::<Vec<_>>(), RUNS);
+    let concepts = usable(labels, &cut);
+    let count = concepts.columns.len();
+
+    let linear = reading::linear(white, &concepts.classes, &cut);
+    let read = reading::read(white, &concepts, &linear, &cut, rng);
+    let (gap, gap_share) = read.gap();
+    let (unseen_auc, seen_auc) = reading::lookup(white, &concepts, rng);
+
+    let any_real = concepts.real.contains(&true);
+    let explained = explained::explained(x, &concepts.labels, any_real, &cut, rng);
+
+    let directions = sharing::directions(x, &concepts.labels);
+    let decodable = decodable(white, &concepts, &linear, &cut);
+    let decodable_rank = sharing::rank(x, &directions.select_rows(&decodable));
+    let (alignment, alignment_null) = sharing::alignment(&directions, rng);
+    let pairs = sharing::pairs(x, &concepts, &directions);
+    let present: f64 = concepts.classes.data().iter().map(|v| f64::from(*v)).sum();
+    LabelEvidence {
+        binary: labels.data().iter().all(|v| *v == 0.0 || *v == 1.0),
+        concepts: count,
+        linear_auc: reading::mean(&linear, 0.5),
+        quadratic_auc: reading::mean(&read.quadratic, 0.5),
+        nearest_auc: reading::mean(&read.nearest, 0.5),
+        gap,
+        gap_share,
+        gap_null: reading::gap_null(white, &concepts, &cut, rng),
+        unseen_auc,
+        seen_auc,
+        interactions: explained.products - explained.linear,
+        linear_r2: explained.linear,
+        latents_r2: explained.smooth.unwrap_or(0.0),
+        decodable: decodable.len(),
+        decodable_rank,
+        alignment,
+        alignment_null,
+        shared_fraction: sharing::fraction(&pairs, count, |_| true),
+        same_sided_fraction: sharing::fraction(&pairs, count, |p| p.cos > 0.0),
+        shared_phi: sharing::median_phi(&pairs),
+        coactive: present / x.rows().max(1) as f64,
+        columns: concepts.columns,
+        directions,
+        pairs,
+    }
+}
+
+/// Concepts with enough rows of both classes, and real ones that vary, on both sides of the cut.
+fn usable(labels: &Mat, cut: &cut::Cut) -> Concepts {
+    let mut concepts =
+        Concepts { columns: Vec::new(), labels: Mat::default(), classes: Mat::default(), real: Vec::new() };
+    let mut bounds = Vec::new();
+    for c in 0..labels.cols() {
+        let column: Vec<f32> = (0..labels.rows()).map(|i| labels[(i, c)]).collect();
+        let real = column.iter().any(|v| *v != 0.0 && *v != 1.0);
+        let enough = |rows: &[usize]| {
+            let positive = rows.iter().filter(|&&i| column[i] == 1.0).count();
+            let varies = rows.iter().any(|&i| column[i] != column[rows[0]]);
+            if real { varies } else { positive.min(rows.len() - positive) >= LEAST }
+        };
+        if enough(&cut.train) && enough(&cut.test) {
+            let mut sorted = column;
+            sorted.sort_unstable_by(f32::total_cmp);
+            concepts.columns.push(c);
+            concepts.real.push(real);
+            bounds.push(if real { sorted[sorted.len() / 2] } else { 0.5 });
+        }
+    }
+    concepts.labels = labels.select_cols(&concepts.columns);
+    concepts.classes = Mat::from_fn(labels.rows(), bounds.len(), |i, c| f32::from(concepts.labels[(i, c)] > bounds[c]));
+    concepts
+}
+
+/// Which of the usable concepts are read linearly.
+fn decodable(white: &Mat, concepts: &Concepts, linear: &[Option<f64>], cut: &cut::Cut) -> Vec<usize> {
+    let real: Vec<usize> = (0..linear.len()).filter(|&c| concepts.real[c]).collect();
+    let labels = concepts.labels.select_cols(&real);
+    let fit = Ridge::fit(&white.select_rows(&cut.train), &labels.select_rows(&cut.train), READING_RIDGE);
+    let told = r2(&fit.predict(&white.select_rows(&cut.test)), &labels.select_rows(&cut.test));
+    let mut real_told = told.into_iter();
+    (0..linear.len())
+        .filter(|&c| {
+            if concepts.real[c] {
+                real_told.next().flatten().is_some_and(|r| r >= DECODABLE_R2)
+            } else {
+                linear[c].is_some_and(|a| a >= DECODABLE_AUC)
+            }
+        })
+        .collect()
 }

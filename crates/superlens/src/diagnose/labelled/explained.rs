@@ -1,0 +1,94 @@
+//! How much of the neurons do labels explain: linearly, with products, by a smooth function?
+
+use super::cut::Cut;
+use crate::probes::{Ridge, r2};
+use rayon::prelude::*;
+use superlens_tensor::kernels::gemm::matmul;
+use superlens_tensor::{Mat, Rng};
+
+/// Penalty beside the mean squared error, labels at unit variance.
+const RIDGE: f64 = 1e-3;
+/// Products of labels at most: those that are on together most.
+const PRODUCTS: usize = 300;
+/// Pairs that are on together in fewer rows say nothing.
+const LEAST_TOGETHER: f64 = 10.0;
+/// Random ReLU features of the smooth function.
+const RANDOM: usize = 300;
+
+/// Held-out shares of the variance of the neurons, each neuron weighed alike.
+pub(super) struct Explained {
+    pub linear: f64,
+    /// With products of labels.
+    pub products: f64,
+    /// With random ReLU features as well; `None` unless some label is real.
+    pub smooth: Option<f64>,
+}
+
+/// Explains `x` `[rows, d]` by `labels` `[rows, concepts]`.
+pub(super) fn explained(x: &Mat, labels: &Mat, any_real: bool, cut: &Cut, rng: &Rng) -> Explained {
+    let (known, wanted) = (x.select_rows(&cut.train), x.select_rows(&cut.test));
+    let share = |features: &Mat| -> f64 {
+        let fit = Ridge::fit(&features.select_rows(&cut.train), &known, RIDGE);
+        let told: Vec<f64> =
+            r2(&fit.predict(&features.select_rows(&cut.test)), &wanted).into_iter().flatten().collect();
+        // A neuron that one wild row spoils counts as not explained, not as a debt.
+        told.iter().map(|r| r.max(0.0)).sum::<f64>() / told.len().max(1) as f64
+    };
+    let linear = share(labels);
+    let products = products(labels, any_real);
+    let with_products = beside(labels, &products);
+    let products = if products.cols() == 0 { linear } else { share(&with_products) };
+    let smooth = any_real.then(|| share(&beside(&with_products, &random_relus(labels, rng))));
+    Explained { linear, products, smooth }
+}
+
+/// Products of pairs of labels, at most [`PRODUCTS`]: of real ones about their means, with squares.
+fn products(labels: &Mat, any_real: bool) -> Mat {
+    let centred = if any_real { standard(labels) } else { labels.clone() };
+    let size = Mat::from_vec(labels.rows(), labels.cols(), centred.data().iter().map(|v| v.abs()).collect());
+    let together = matmul(size.t(), &size);
+    let mut pairs: Vec<(usize, usize)> = (0..labels.cols())
+        .flat_map(|a| (a + usize::from(!any_real)..labels.cols()).map(move |b| (a, b)))
+        .filter(|&p| f64::from(together[p]) >= LEAST_TOGETHER)
+        .collect();
+    pairs.sort_by(|a, b| together[*b].total_cmp(&together[*a]).then(a.cmp(b)));
+    pairs.truncate(PRODUCTS);
+    Mat::from_fn(labels.rows(), pairs.len(), |i, p| centred[(i, pairs[p].0)] * centred[(i, pairs[p].1)])
+}
+
+/// ReLUs of random combinations of the labels, with kinks all over their range (Rahimi and Recht 2007, *Random features for large-scale
+/// kernel machines*).
+fn random_relus(labels: &Mat, rng: &Rng) -> Mat {
+    let mut rng = rng.fork("random ReLUs");
+    let q = labels.cols();
+    let weights = Mat::from_fn(RANDOM, q, |_, _| rng.normal() / (q as f32).sqrt());
+    let offsets: Vec<f32> = (0..RANDOM).map(|_| 4.0 * rng.uniform() - 2.0).collect();
+    let mut out = matmul(&standard(labels), weights.t());
+    out.data_mut().par_chunks_mut(RANDOM).for_each(|row| {
+        row.iter_mut().zip(&offsets).for_each(|(v, b)| *v = (*v + b).max(0.0));
+    });
+    out
+}
+
+/// Columns with mean 0 and variance 1; those that don't vary, 0.
+fn standard(x: &Mat) -> Mat {
+    let n = x.rows().max(1) as f64;
+    let mut out = x.clone();
+    for j in 0..x.cols() {
+        let mean = (0..x.rows()).map(|i| f64::from(x[(i, j)])).sum::<f64>() / n;
+        let variance = (0..x.rows()).map(|i| (f64::from(x[(i, j)]) - mean).powi(2)).sum::<f64>() / n;
+        let scale = if variance > 0.0 { 1.0 / variance.sqrt() } else { 0.0 };
+        (0..x.rows()).for_each(|i| out[(i, j)] = ((f64::from(x[(i, j)]) - mean) * scale) as f32);
+    }
+    out
+}
+
+/// Columns of both, side by side.
+fn beside(a: &Mat, b: &Mat) -> Mat {
+    let mut data = Vec::with_capacity(a.rows() * (a.cols() + b.cols()));
+    for i in 0..a.rows() {
+        data.extend_from_slice(a.row(i));
+        data.extend_from_slice(b.row(i));
+    }
+    Mat::from_vec(a.rows(), a.cols() + b.cols(), data)
+}
