@@ -1,6 +1,6 @@
 //! The science of superlens: why are the neurons of a layer polysemantic?
 //!
-//! Layers only look down: `verdict`, `geometry` → `toy`, `sae` → `diagnose` → `report`.
+//! Layers only look down: `verdict`, `geometry`, `probes` → `toy`, `sae` → `diagnose` → `report`.
 
 pub mod diagnose;
 pub mod geometry;

@@ -10,6 +10,8 @@ mod sharing;
 mod tests;
 
 use crate::probes::{Ridge, r2};
+use cut::{Clusters, Cut};
+use sharing::Directions;
 use superlens_tensor::{Mat, Rng};
 
 /// What is given.
@@ -65,6 +67,8 @@ pub(super) struct LabelEvidence {
     pub seen_auc: f64,
     /// How much of the variance of the neurons (each weighed alike) products of labels explain beyond the labels.
     pub interactions: f64,
+    /// The same on unseen clusters of rows. Products of labels remember items that come again and again; those of a law hold here too.
+    pub interactions_unseen: f64,
     /// Share of the variance of the neurons that labels explain linearly.
     pub linear_r2: f64,
     /// Share that a smooth function of the labels explains; 0 unless some label is real.
@@ -75,11 +79,13 @@ pub(super) struct LabelEvidence {
     pub decodable_rank: usize,
     /// `[concepts, d]`: what each usable concept adds to the neurons, by least squares on all of them.
     pub directions: Mat,
-    /// Mean share of a usable direction in its strongest neuron.
+    /// Usable concepts whose direction is more than noise. Alignment and pairs are of these.
+    pub directed: usize,
+    /// Mean share of such a direction in its strongest neuron; 0, like its null, without any.
     pub alignment: f64,
     /// The same after Haar rotations.
     pub alignment_null: f64,
-    /// Pairs of usable concepts with |cos| above [`SHARED`], the nearest first.
+    /// Pairs of those concepts with |cos| above [`SHARED`], the nearest first.
     pub pairs: Vec<SharedPair>,
     /// Share of the usable concepts that are in such a pair.
     pub shared_fraction: f64,
@@ -130,17 +136,18 @@ pub(super) fn evidence(given: &Labelled) -> LabelEvidence {
     let linear = reading::linear(white, &concepts.classes, &cut);
     let read = reading::read(white, &concepts, &linear, &cut, rng);
     let (gap, gap_share) = read.gap();
-    let (unseen_auc, seen_auc) = reading::lookup(white, &concepts, rng);
+    let clusters = Clusters::new(white, rng);
+    let (unseen_auc, seen_auc) = reading::lookup(white, &concepts, &clusters, rng);
 
     let any_real = concepts.real.contains(&true);
     let explained = explained::explained(x, &concepts.labels, any_real, &cut, rng);
+    let interactions_unseen = explained::interactions(x, &concepts.labels, any_real, &clusters.unseen[0]);
 
-    let directions = sharing::directions(x, &concepts.labels);
+    let directions = Directions::new(x, &concepts.labels);
     let decodable = decodable(white, &concepts, &linear, &cut);
-    let decodable_rank = sharing::rank(x, &directions.select_rows(&decodable));
-    let (alignment, alignment_null) = sharing::alignment(&directions, rng);
-    let pairs = sharing::pairs(x, &concepts, &directions);
-    let present: f64 = concepts.classes.data().iter().map(|v| f64::from(*v)).sum();
+    let (alignment, alignment_null) = directions.alignment(rng);
+    let pairs = directions.pairs(&concepts);
+    let present = concepts.classes.data().iter().fold(0.0, |sum, v| sum + f64::from(*v));
     LabelEvidence {
         binary: labels.data().iter().all(|v| *v == 0.0 || *v == 1.0),
         concepts: count,
@@ -153,10 +160,12 @@ pub(super) fn evidence(given: &Labelled) -> LabelEvidence {
         unseen_auc,
         seen_auc,
         interactions: explained.products - explained.linear,
+        interactions_unseen,
         linear_r2: explained.linear,
         latents_r2: explained.smooth.unwrap_or(0.0),
         decodable: decodable.len(),
-        decodable_rank,
+        decodable_rank: directions.rank(&decodable).min(white.cols()),
+        directed: directions.told.len(),
         alignment,
         alignment_null,
         shared_fraction: sharing::fraction(&pairs, count, |_| true),
@@ -164,13 +173,13 @@ pub(super) fn evidence(given: &Labelled) -> LabelEvidence {
         shared_phi: sharing::median_phi(&pairs),
         coactive: present / x.rows().max(1) as f64,
         columns: concepts.columns,
-        directions,
+        directions: directions.rows,
         pairs,
     }
 }
 
 /// Concepts with enough rows of both classes, and real ones that vary, on both sides of the cut.
-fn usable(labels: &Mat, cut: &cut::Cut) -> Concepts {
+fn usable(labels: &Mat, cut: &Cut) -> Concepts {
     let mut concepts =
         Concepts { columns: Vec::new(), labels: Mat::default(), classes: Mat::default(), real: Vec::new() };
     let mut bounds = Vec::new();
@@ -196,7 +205,7 @@ fn usable(labels: &Mat, cut: &cut::Cut) -> Concepts {
 }
 
 /// Which of the usable concepts are read linearly.
-fn decodable(white: &Mat, concepts: &Concepts, linear: &[Option<f64>], cut: &cut::Cut) -> Vec<usize> {
+fn decodable(white: &Mat, concepts: &Concepts, linear: &[Option<f64>], cut: &Cut) -> Vec<usize> {
     let real: Vec<usize> = (0..linear.len()).filter(|&c| concepts.real[c]).collect();
     let labels = concepts.labels.select_cols(&real);
     let fit = Ridge::fit(&white.select_rows(&cut.train), &labels.select_rows(&cut.train), READING_RIDGE);

@@ -11,9 +11,8 @@ mod completion;
 mod count;
 mod finding;
 mod hypotheses;
+#[allow(dead_code)]
 mod labelled;
-mod light;
-mod look;
 mod maxima;
 mod mixture;
 mod neurons;

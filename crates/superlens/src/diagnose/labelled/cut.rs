@@ -9,6 +9,9 @@ const PARTS: usize = 5;
 const BLOCKS: usize = 50;
 /// Clusters of rows for the test on unseen ones.
 const CLUSTERS: usize = 60;
+/// Rows that are clustered, and how often other clusters are held out.
+const CLUSTERED: usize = 4000;
+const FOLDS: usize = 2;
 /// Rounds of k-means: after some, hardly a row moves.
 const ROUNDS: usize = 12;
 /// Rows repeat if there are this many times fewer distinct ones, and enough of these to split.
@@ -22,6 +25,12 @@ pub(super) struct Cut {
     pub test: Vec<usize>,
 }
 
+/// Evenly spaced entries, at most `most`.
+pub(super) fn evenly(of: &[usize], most: usize) -> Vec<usize> {
+    let kept = of.len().min(most);
+    (0..kept).map(|i| of[i * of.len() / kept]).collect()
+}
+
 /// Runs of consecutive entries of `rows`: the middle one of each five is held out, twice over.
 pub(super) fn by_run(rows: &[usize], runs: usize) -> Cut {
     let mut cut = Cut { train: Vec::new(), test: Vec::new() };
@@ -32,8 +41,32 @@ pub(super) fn by_run(rows: &[usize], runs: usize) -> Cut {
     cut
 }
 
+/// Cuts by clusters of rows, of at most 4,000 evenly spaced ones.
+pub(super) struct Clusters {
+    /// Cuts between clusters, each with others held out.
+    pub unseen: Vec<Cut>,
+    /// The cut within clusters.
+    pub seen: Cut,
+}
+
+impl Clusters {
+    /// Of the rows of `white` `[rows, rank]`.
+    pub fn new(white: &Mat, rng: &Rng) -> Clusters {
+        let rows = evenly(&(0..white.rows()).collect::<Vec<_>>(), CLUSTERED);
+        let cluster = clusters(&white.select_rows(&rows), rng);
+        let of_input = |cut: Cut| {
+            let named = |at: Vec<usize>| at.into_iter().map(|i| rows[i]).collect();
+            Cut { train: named(cut.train), test: named(cut.test) }
+        };
+        Clusters {
+            unseen: (0..FOLDS).map(|fold| of_input(by_cluster(&cluster, fold, rng))).collect(),
+            seen: of_input(within_clusters(&cluster)),
+        }
+    }
+}
+
 /// Holds out a fifth of the clusters, the `fold`-th in a random order.
-pub(super) fn by_cluster(cluster: &[usize], fold: usize, rng: &Rng) -> Cut {
+fn by_cluster(cluster: &[usize], fold: usize, rng: &Rng) -> Cut {
     let count = cluster.iter().max().map_or(0, |c| c + 1);
     let mut place = vec![0; count];
     rng.fork("clusters held out").permutation(count).iter().enumerate().for_each(|(i, &c)| place[c] = i);
@@ -42,7 +75,7 @@ pub(super) fn by_cluster(cluster: &[usize], fold: usize, rng: &Rng) -> Cut {
 }
 
 /// Splits every cluster by runs of its own rows.
-pub(super) fn within_clusters(cluster: &[usize]) -> Cut {
+fn within_clusters(cluster: &[usize]) -> Cut {
     let count = cluster.iter().max().map_or(0, |c| c + 1);
     let mut members = vec![Vec::new(); count];
     cluster.iter().enumerate().for_each(|(i, &c)| members[c].push(i));
@@ -59,7 +92,7 @@ pub(super) fn within_clusters(cluster: &[usize]) -> Cut {
 
 /// The cluster of each row of `white` `[rows, rank]`: equal rows where they repeat, else k-means (Lloyd 1982) from distinct rows that are far
 /// apart (Arthur and Vassilvitskii 2007, *k-means++*).
-pub(super) fn clusters(white: &Mat, rng: &Rng) -> Vec<usize> {
+fn clusters(white: &Mat, rng: &Rng) -> Vec<usize> {
     let distinct = distinct(white);
     let count = distinct.iter().max().map_or(0, |c| c + 1);
     if count >= LEAST_DISTINCT && count * REPEATS <= white.rows() {

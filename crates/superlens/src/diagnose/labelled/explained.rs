@@ -26,20 +26,32 @@ pub(super) struct Explained {
 
 /// Explains `x` `[rows, d]` by `labels` `[rows, concepts]`.
 pub(super) fn explained(x: &Mat, labels: &Mat, any_real: bool, cut: &Cut, rng: &Rng) -> Explained {
-    let (known, wanted) = (x.select_rows(&cut.train), x.select_rows(&cut.test));
-    let share = |features: &Mat| -> f64 {
-        let fit = Ridge::fit(&features.select_rows(&cut.train), &known, RIDGE);
-        let told: Vec<f64> =
-            r2(&fit.predict(&features.select_rows(&cut.test)), &wanted).into_iter().flatten().collect();
-        // A neuron that one wild row spoils counts as not explained, not as a debt.
-        told.iter().map(|r| r.max(0.0)).sum::<f64>() / told.len().max(1) as f64
-    };
-    let linear = share(labels);
     let products = products(labels, any_real);
     let with_products = beside(labels, &products);
-    let products = if products.cols() == 0 { linear } else { share(&with_products) };
-    let smooth = any_real.then(|| share(&beside(&with_products, &random_relus(labels, rng))));
-    Explained { linear, products, smooth }
+    let linear = share(x, labels, cut);
+    Explained {
+        linear,
+        products: if products.cols() == 0 { linear } else { share(x, &with_products, cut) },
+        smooth: any_real.then(|| share(x, &beside(&with_products, &random_relus(labels, rng)), cut)),
+    }
+}
+
+/// How much products of labels explain beyond the labels.
+pub(super) fn interactions(x: &Mat, labels: &Mat, any_real: bool, cut: &Cut) -> f64 {
+    let products = products(labels, any_real);
+    if products.cols() == 0 || cut.train.is_empty() || cut.test.is_empty() {
+        return 0.0;
+    }
+    share(x, &beside(labels, &products), cut) - share(x, labels, cut)
+}
+
+/// Mean over neurons of the share of held-out variance that least squares on `features` explain.
+fn share(x: &Mat, features: &Mat, cut: &Cut) -> f64 {
+    let fit = Ridge::fit(&features.select_rows(&cut.train), &x.select_rows(&cut.train), RIDGE);
+    let got = fit.predict(&features.select_rows(&cut.test));
+    let told: Vec<f64> = r2(&got, &x.select_rows(&cut.test)).into_iter().flatten().collect();
+    // A neuron that one wild row spoils counts as not explained, not as a debt.
+    told.iter().map(|r| r.max(0.0)).sum::<f64>() / told.len().max(1) as f64
 }
 
 /// Products of pairs of labels, at most [`PRODUCTS`]: of real ones about their means, with squares.

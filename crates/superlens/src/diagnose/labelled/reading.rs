@@ -1,6 +1,6 @@
 //! Can concepts be read, and by which kind of probe?
 
-use super::cut::{self, Cut};
+use super::cut::{self, Clusters, Cut, evenly};
 use super::{Concepts, GAP, TESTED};
 use crate::probes::{Logistic, Nearest, Quadratic, column_aucs};
 use superlens_tensor::{Mat, Rng};
@@ -16,22 +16,14 @@ const COPIES: usize = 9;
 const DRAWS: usize = 19;
 const DRAWN: usize = 6;
 const DRAWN_ROWS: usize = 1500;
-/// Concepts and rows of the test on unseen clusters, and how often other clusters are held out.
+/// Concepts of the test on unseen clusters.
 const LOOKED_UP: usize = 20;
-const LOOKUP_ROWS: usize = 4000;
-const FOLDS: usize = 2;
 
 /// AUCs on held-out rows, a number for each concept tested; `None` where they lack a class.
 pub(super) struct Read {
     pub linear: Vec<Option<f64>>,
     pub quadratic: Vec<Option<f64>>,
     pub nearest: Vec<Option<f64>>,
-}
-
-/// Evenly spaced entries, at most `most`.
-pub(super) fn evenly(of: &[usize], most: usize) -> Vec<usize> {
-    let kept = of.len().min(most);
-    (0..kept).map(|i| of[i * of.len() / kept]).collect()
 }
 
 /// The means of what is there; `empty` if nothing is.
@@ -98,25 +90,21 @@ pub(super) fn gap_null(white: &Mat, concepts: &Concepts, cut: &Cut, rng: &Rng) -
 
 /// AUC of the better non-linear probe on unseen clusters and, by the same means, within clusters. A code that looks its items up is read
 /// from copies of an item, never from other items; a non-linear function is read from both.
-pub(super) fn lookup(white: &Mat, concepts: &Concepts, rng: &Rng) -> (f64, f64) {
+pub(super) fn lookup(white: &Mat, concepts: &Concepts, clusters: &Clusters, rng: &Rng) -> (f64, f64) {
     let tested = evenly(&(0..concepts.columns.len()).collect::<Vec<_>>(), LOOKED_UP);
     if tested.is_empty() {
         return (0.5, 0.5);
     }
-    let rng = rng.fork("lookup");
-    let rows = evenly(&(0..white.rows()).collect::<Vec<_>>(), LOOKUP_ROWS);
-    let (white, classes) = (white.select_rows(&rows), concepts.classes.select_rows(&rows).select_cols(&tested));
-    let cluster = cut::clusters(&white, &rng);
+    let classes = concepts.classes.select_cols(&tested);
     // The better of two means, not the mean of the better: the latter is above one half where there is nothing.
     let best = |cuts: &[Cut]| -> f64 {
         let (mut quadratic, mut nearest) = (Vec::new(), Vec::new());
         for cut in cuts.iter().filter(|c| !c.train.is_empty() && !c.test.is_empty()) {
-            let (q, n) = nonlinear(&white, &classes, cut, COPIES.min(cut.train.len()), &rng);
+            let (q, n) = nonlinear(white, &classes, cut, COPIES.min(cut.train.len()), rng);
             quadratic.extend(q);
             nearest.extend(n);
         }
         mean(&quadratic, 0.5).max(mean(&nearest, 0.5))
     };
-    let unseen: Vec<Cut> = (0..FOLDS).map(|fold| cut::by_cluster(&cluster, fold, &rng)).collect();
-    (best(&unseen), best(&[cut::within_clusters(&cluster)]))
+    (best(&clusters.unseen), best(std::slice::from_ref(&clusters.seen)))
 }

@@ -2,7 +2,7 @@
 
 use super::{Concepts, SHARED, SharedPair};
 use crate::diagnose::hypotheses::{alignment_null, shares};
-use crate::probes::Ridge;
+use crate::probes::{Ridge, r2};
 use superlens_tensor::decomp::sym_eigen;
 use superlens_tensor::kernels::gemm::matmul;
 use superlens_tensor::{Mat, Rng};
@@ -11,50 +11,114 @@ use superlens_tensor::{Mat, Rng};
 const RIDGE: f64 = 1e-5;
 /// Share of a label's variance that other labels must leave, for its direction to be told from theirs.
 const OWN_VARIANCE: f64 = 0.05;
-/// A dimension is in use if it has this share of the largest squared singular value of unit directions.
-const IN_USE: f64 = 0.02;
+/// A concept has a direction if that holds this many times more variance than directions of noise would. Neighbours in a stream that are alike
+/// make noise a few times larger.
+const ABOVE_NOISE: f64 = 10.0;
+/// A dimension is in use if unit directions have this much squared length along it, were it spread evenly 1, and as many times more than
+/// the noise of the directions.
+const IN_USE: f64 = 1e-3;
+const ABOVE_RANDOM: f64 = 1.5;
 /// Rotations whose mean alignment is reported.
 const ROTATIONS: u64 = 5;
 
-/// `[concepts, d]`: what each concept adds to the neurons `x` `[rows, d]`, by least squares on all of them.
-pub(super) fn directions(x: &Mat, labels: &Mat) -> Mat {
-    let fit = Ridge::fit(labels, x, RIDGE);
-    fit.weights.transposed()
+/// What concepts add to the neurons.
+pub(super) struct Directions {
+    /// `[concepts, d]`, by least squares on all of them.
+    pub rows: Mat,
+    /// Concepts whose direction is more than noise.
+    pub told: Vec<usize>,
+    /// The same directions for neurons at unit variance, and by differences of means.
+    scaled: Mat,
+    means: Mat,
+    /// Correlations of the labels `[concepts · concepts]`.
+    correlation: Vec<f64>,
+    /// Which labels leave enough to each other to be told apart.
+    separable: Vec<bool>,
+    /// Share of each direction's squared length that noise accounts for.
+    noise: Vec<f64>,
 }
 
-/// Pairs of concepts on nearly one line of neurons at unit variance, the nearest first.
-///
-/// Directions by least squares, which tell correlated concepts apart. Where the other labels leave too little of a label for that, the
-/// differences of means say whether the concepts look like one, which is all that can be said of concepts that always come together.
-pub(super) fn pairs(x: &Mat, concepts: &Concepts, directions: &Mat) -> Vec<SharedPair> {
-    let count = concepts.columns.len();
-    if count < 2 {
-        return Vec::new();
+impl Directions {
+    /// Of the labels `[rows, concepts]` among the neurons `x` `[rows, d]`.
+    pub fn new(x: &Mat, labels: &Mat) -> Directions {
+        let fit = Ridge::fit(labels, x, RIDGE);
+        let left: f64 = r2(&fit.predict(labels), x).into_iter().flatten().map(|r| 1.0 - r).sum();
+        let scale = column_deviations(x);
+        let varying = scale.iter().filter(|s| **s > 0.0).count() as f64;
+        let rows = fit.weights.transposed();
+        let (correlation, covariance) = correlations(x, labels);
+        let (scaled, means) = (in_units(&rows, &scale), in_units(&covariance, &scale));
+        let (n, deviation) = (labels.rows() as f64, column_deviations(labels));
+        let own = own_variances(&correlation, labels.cols());
+        let separable: Vec<bool> = own.iter().map(|o| *o >= OWN_VARIANCE).collect();
+        let length = |m: &Mat, c: usize| m.row(c).iter().map(|v| f64::from(*v).powi(2)).sum::<f64>();
+        let noise: Vec<f64> = (0..labels.cols())
+            .map(|c| left / (n * own[c] * deviation[c].powi(2) * length(&scaled, c)).max(f64::MIN_POSITIVE))
+            .collect();
+        // Of labels that can't be told apart, whether together they say anything.
+        let together = |c: usize| n * length(&means, c) / deviation[c].powi(2) > ABOVE_NOISE * varying;
+        let told = (0..labels.cols())
+            .filter(|&c| if separable[c] { noise[c] * ABOVE_NOISE < 1.0 } else { together(c) })
+            .collect();
+        Directions { rows, told, scaled, means, correlation, separable, noise }
     }
-    let scale = neuron_scales(x);
-    let least_squares = cosines(&scaled(directions, &scale));
-    let (correlation, means) = correlations(x, &concepts.labels);
-    let means = cosines(&scaled(&means, &scale));
-    let own = own_variances(&correlation, count);
-    let mut pairs = Vec::new();
-    for a in 0..count {
-        for b in a + 1..count {
-            let separable = own[a] >= OWN_VARIANCE && own[b] >= OWN_VARIANCE;
-            let cos = f64::from(if separable { least_squares[(a, b)] } else { means[(a, b)] });
-            if cos.abs() > SHARED {
-                let phi = correlation[a * count + b];
-                pairs.push(SharedPair { a: concepts.columns[a], b: concepts.columns[b], cos, phi, separable });
+
+    /// Pairs of concepts on nearly one line of neurons at unit variance, the nearest first.
+    ///
+    /// Directions by least squares, which tell correlated concepts apart. Where the other labels leave too little of a label for that, the
+    /// differences of means say whether the concepts look like one, which is all that can be said of concepts that always come together.
+    pub fn pairs(&self, concepts: &Concepts) -> Vec<SharedPair> {
+        let (least_squares, means) = (cosines(&self.scaled), cosines(&self.means));
+        let mut pairs = Vec::new();
+        for (i, &a) in self.told.iter().enumerate() {
+            for &b in &self.told[i + 1..] {
+                let separable = self.separable[a] && self.separable[b];
+                let cos = f64::from(if separable { least_squares[(a, b)] } else { means[(a, b)] });
+                if cos.abs() > SHARED {
+                    let phi = self.correlation[a * concepts.columns.len() + b];
+                    pairs.push(SharedPair { a: concepts.columns[a], b: concepts.columns[b], cos, phi, separable });
+                }
             }
         }
+        pairs.sort_by(|p, q| q.cos.abs().total_cmp(&p.cos.abs()));
+        pairs
     }
-    pairs.sort_by(|p, q| q.cos.abs().total_cmp(&p.cos.abs()));
-    pairs
+
+    /// Dimensions of the neurons at unit variance that directions of these concepts span: those where the squared singular values are above
+    /// what noise in the directions makes (Marchenko and Pastur 1967).
+    pub fn rank(&self, concepts: &[usize]) -> usize {
+        if concepts.is_empty() {
+            return 0;
+        }
+        let (n, d) = (concepts.len() as f64, self.scaled.cols() as f64);
+        let gram = cosines(&self.scaled.select_rows(concepts));
+        let gram: Vec<f64> = gram.data().iter().map(|v| f64::from(*v)).collect();
+        // Directions that can't be told apart are one direction, and that one is known well.
+        let known: Vec<f64> =
+            concepts.iter().filter(|&&c| self.separable[c]).map(|&c| self.noise[c].min(1.0)).collect();
+        let noise = known.iter().sum::<f64>() / known.len().max(1) as f64;
+        let bound = IN_USE.max(ABOVE_RANDOM * noise * (n.sqrt() + d.sqrt()).powi(2) / d);
+        sym_eigen(&gram, concepts.len()).map_or(0, |e| e.values.iter().filter(|v| **v > bound).count().max(1))
+    }
+
+    /// Mean share of a direction that is told in its strongest neuron, and the same after Haar rotations. 0 and 0 without any.
+    pub fn alignment(&self, rng: &Rng) -> (f64, f64) {
+        if self.told.is_empty() {
+            return (0.0, 0.0);
+        }
+        let directions = self.rows.select_rows(&self.told);
+        let mean = |v: Vec<f64>| v.iter().sum::<f64>() / v.len().max(1) as f64;
+        let stream = rng.fork("alignment of labels");
+        let null = (0..ROTATIONS).map(|k| mean(alignment_null(&directions, &mut stream.fork_index(k)))).collect();
+        (mean(shares(&directions)), mean(null))
+    }
 }
 
 /// Standard deviation of each column.
-fn neuron_scales(x: &Mat) -> Vec<f64> {
+fn column_deviations(x: &Mat) -> Vec<f64> {
     let n = x.rows().max(1) as f64;
     let mut sums = vec![(0.0f64, 0.0f64); x.cols()];
+    // Differences to the first row: large means cost no digits.
     let first = x.row(0);
     for i in 0..x.rows() {
         for (s, (v, f)) in sums.iter_mut().zip(x.row(i).iter().zip(first)) {
@@ -65,7 +129,7 @@ fn neuron_scales(x: &Mat) -> Vec<f64> {
     sums.iter().map(|(a, b)| (b / n - (a / n).powi(2)).max(0.0).sqrt()).collect()
 }
 
-fn scaled(directions: &Mat, scale: &[f64]) -> Mat {
+fn in_units(directions: &Mat, scale: &[f64]) -> Mat {
     Mat::from_fn(directions.rows(), directions.cols(), |i, j| {
         if scale[j] > 0.0 { (f64::from(directions[(i, j)]) / scale[j]) as f32 } else { 0.0 }
     })
@@ -111,28 +175,6 @@ fn own_variances(correlation: &[f64], q: usize) -> Vec<f64> {
     let inverse =
         |c: usize| -> f64 { eigen.values.iter().zip(&eigen.vectors).map(|(v, u)| u[c] * u[c] / v.max(1e-6)).sum() };
     (0..q).map(|c| 1.0 / inverse(c)).collect()
-}
-
-/// Dimensions that directions (rows, as neurons at unit variance) span.
-pub(super) fn rank(x: &Mat, directions: &Mat) -> usize {
-    let n = directions.rows();
-    if n == 0 {
-        return 0;
-    }
-    let gram = cosines(&scaled(directions, &neuron_scales(x)));
-    let gram: Vec<f64> = gram.data().iter().map(|v| f64::from(*v)).collect();
-    sym_eigen(&gram, n).map_or(0, |e| e.values.iter().filter(|v| **v > IN_USE * e.values[0]).count())
-}
-
-/// Mean share of a direction in its strongest neuron, and the same after Haar rotations.
-pub(super) fn alignment(directions: &Mat, rng: &Rng) -> (f64, f64) {
-    if directions.rows() == 0 {
-        return (0.0, 0.0);
-    }
-    let mean = |v: Vec<f64>| v.iter().sum::<f64>() / v.len().max(1) as f64;
-    let stream = rng.fork("alignment of labels");
-    let null = (0..ROTATIONS).map(|k| mean(alignment_null(directions, &mut stream.fork_index(k)))).collect();
-    (mean(shares(directions)), mean(null))
 }
 
 /// Share of `count` concepts that are in a pair that `counts`.
