@@ -47,6 +47,9 @@ pub struct Layer {
     /// Probability given to the verdict, 0 to 1.
     pub confidence: f64,
     pub alternatives: Vec<Alternative>,
+    /// What speaks for the verdict and against it, measured against the first alternative, strongest first.
+    #[serde(default)]
+    pub reasons: Vec<Reason>,
     pub would_settle: Vec<String>,
     pub basis: Basis,
     /// `None` where no dictionary was found.
@@ -59,6 +62,13 @@ pub struct Layer {
     pub says: String,
     /// Why, in one or two sentences.
     pub because: String,
+}
+
+/// What one sign adds to the log odds of the verdict against the first alternative; negative where it speaks against it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Reason {
+    pub sign: String,
+    pub log_odds: f64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -166,7 +166,11 @@ impl Look {
         if self.basis != Basis::None {
             out.push(&self.aligned);
         }
-        out.into_iter().cloned().collect()
+        let looked = self.adequacy.supports;
+        let curved =
+            [test::computed(self.completion.as_ref()), test::circles(self.light, looked), test::bits(self.light, looked)];
+        let labelled = self.labels.as_ref().map(|l| test::labelled(l, self.sharing)).unwrap_or_default();
+        out.into_iter().cloned().chain(curved).chain(labelled).collect()
     }
 
     pub fn facts(&self) -> Facts<'_> {

@@ -11,11 +11,13 @@ mod completion;
 mod count;
 mod finding;
 mod hypotheses;
-#[allow(dead_code)]
 mod labelled;
+mod light;
+mod look;
 mod maxima;
 mod mixture;
 mod neurons;
+mod posterior;
 mod pruning;
 mod rays;
 mod rows;
@@ -117,7 +119,8 @@ pub fn diagnose(
     };
     let look = Look::new(x, live, options, &rng, &mut say)?;
     let facts = look.facts();
-    let layer = verdict::layer(&facts);
+    let hypotheses = look.hypotheses();
+    let layer = verdict::layer(&facts, &hypotheses);
     let cannot_tell = verdict::cannot_tell(&facts);
     let cause = verdict::cause(&layer).map(String::from);
     let mut neurons = look.neurons.clone();
@@ -136,7 +139,7 @@ pub fn diagnose(
             rows_used: x.rows().min(rows_read(look.live.len())),
         },
         layer,
-        hypotheses: look.hypotheses(),
+        hypotheses,
         signs,
         neurons,
         evidence: pictures,

@@ -150,7 +150,7 @@ impl Posterior {
             sum
         };
         let mut w = vec![0.0; k * width];
-        minimise(&mut loss, &mut w, Stop { steps: 2000, ..Stop::default() });
+        minimise(&mut loss, &mut w, Stop { iterations: 3000, ..Stop::default() });
         let round = |v: f64| (v * 1e4).round() / 1e4;
         let row = |c: usize| w[c * width..c * width + n].iter().map(|v| round(*v)).collect();
         Posterior {

@@ -171,7 +171,7 @@ impl Facts<'_> {
             binary * of(|l| l.gap_share),
             binary * of(|l| 2.0 * l.unseen_auc - 1.0),
             binary * of(|l| 3.0 * (l.seen_auc - l.unseen_auc).clamp(-0.1, 0.5)),
-            of(|l| 5.0 * l.interactions.clamp(0.0, 0.3)),
+            of(|l| 5.0 * l.interactions.min(l.interactions_unseen).clamp(0.0, 0.3)),
             if real { of(|l| l.latents_r2.clamp(0.0, 1.0)) } else { 0.0 },
             if real { of(|l| 3.0 * (l.latents_r2 - l.linear_r2).clamp(0.0, 0.5)) } else { 0.0 },
             labels.map_or(0.0, |l| log_ratio(l.decodable as f64 + 1.0, l.decodable_rank as f64 + 1.0, 1.5)),

@@ -1,189 +1,167 @@
 //! From the evidence to a verdict in words.
 
-use super::finding::{Alternative, Count, Layer, thousands};
-use super::hypotheses::{ALIGNED, GAIN};
+use super::finding::{Alternative, Hypothesis, Layer, Reason, thousands};
+use super::posterior::{ANSWERS, Posterior};
 use super::signs::Facts;
+use super::zoo::Answer;
 use crate::verdict::{Basis, Mechanism, Verdict};
 
-/// Features beyond the room for them, as a share, from which they count as too many to fit.
-const EXCESS: f64 = 1.15;
-/// Features a dimension below which what was found explains too little of the layer to judge it.
-const COVERED: f64 = 0.5;
-/// Share of the features that half of the rows must show as well, where no more are claimed than fit.
-const STEADY: f64 = 0.6;
-/// Share of polysemantic neurons below which a layer is monosemantic.
-const POLYSEMANTIC_LAYER: f64 = 0.05;
+/// Share of what speaks for `orthogonal` that one mechanism needs to be named.
+const NAMED: f64 = 0.5;
+/// Alternatives below this probability are not listed.
+const LISTED: f64 = 0.002;
+/// Confidence that too few rows are too few.
+const TOO_FEW: f64 = 0.98;
+/// Reasons that are given for and against.
+const REASONS: usize = 6;
 
-struct Answer {
-    verdict: Verdict,
-    mechanism: Option<Mechanism>,
-    confidence: f64,
-    says: String,
-    because: String,
-    /// The verdict that is next best, which takes most of what confidence leaves.
-    next: (Verdict, Option<Mechanism>),
-}
-
-/// The layer's verdict.
-pub(super) fn layer(f: &Facts) -> Layer {
-    let answer = answer(f);
-    let left = 1.0 - answer.confidence;
-    let mut alternatives =
-        vec![Alternative { verdict: answer.next.0, mechanism: answer.next.1, probability: 0.7 * left }];
-    if answer.verdict != Verdict::Inconclusive && answer.next.0 != Verdict::Inconclusive {
-        alternatives.push(Alternative { verdict: Verdict::Inconclusive, mechanism: None, probability: 0.3 * left });
-    }
+/// The layer's verdict. `tests` are the outcomes of all tests.
+pub(super) fn layer(f: &Facts, tests: &[Hypothesis]) -> Layer {
+    let signs = f.signs();
+    let p = probabilities(f, &signs);
+    let (answer, confidence) = best(&p);
+    let mut alternatives: Vec<Alternative> = rest(&p, answer)
+        .into_iter()
+        .filter(|(_, probability)| *probability >= LISTED)
+        .map(|((verdict, mechanism), probability)| Alternative { verdict, mechanism, probability })
+        .collect();
+    alternatives.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+    let reasons = if f.adequacy.supports { reasons(&signs, answer, &alternatives) } else { Vec::new() };
     Layer {
-        verdict: answer.verdict,
-        mechanism: answer.mechanism,
-        confidence: answer.confidence,
+        verdict: answer.0,
+        mechanism: answer.1,
+        confidence,
+        would_settle: would_settle(f, answer, &alternatives),
         alternatives,
-        would_settle: would_settle(f, &answer),
+        reasons,
         basis: f.basis,
         n_features: f.count.clone(),
         effective_rank: f.rank as f64,
         polysemantic_fraction: f.polysemantic_fraction(),
-        says: answer.says,
-        because: answer.because,
+        says: says(f, answer),
+        because: because(f, answer, tests),
     }
 }
 
-fn answer(f: &Facts) -> Answer {
-    let inconclusive = |confidence: f64, because: String, next| Answer {
-        verdict: Verdict::Inconclusive,
-        mechanism: None,
-        confidence,
-        says: "These inputs can't tell why the neurons respond as they do.".into(),
-        because,
-        next,
-    };
-    let superposed = (Verdict::Superposition, None);
-    let rotated = (Verdict::Orthogonal, (f.basis != Basis::None).then_some(Mechanism::Rotated));
+/// Every answer with its probability. Without a basis neurons mean nothing, and what fits is `orthogonal` without a mechanism.
+fn probabilities(f: &Facts, signs: &[f64]) -> Vec<(Answer, f64)> {
+    let inconclusive = (Verdict::Inconclusive, None);
     if !f.adequacy.supports {
-        return inconclusive(0.9, f.adequacy.says.clone(), superposed);
+        let left = (1.0 - TOO_FEW) / (ANSWERS.len() - 1) as f64;
+        return ANSWERS.iter().map(|a| (*a, if *a == inconclusive { TOO_FEW } else { left })).collect();
     }
-    let Some(count) = &f.count else {
-        return inconclusive(0.95, "No direction stands out from noise of the same covariance.".into(), rotated);
-    };
-    if !f.directions.supports {
-        return inconclusive(0.9, f.directions.says.clone(), rotated);
+    let p = Posterior::frozen().probabilities(signs);
+    if f.basis != Basis::None {
+        return ANSWERS.iter().copied().zip(p).collect();
     }
-    let n = count.estimate as f64;
-    let room = f.room() as f64;
-    if n < COVERED * f.rank as f64 {
-        let because = format!(
-            "Only {} directions stand out in {} dimensions: too little of the layer is explained to judge it.",
-            count.estimate, f.rank
-        );
-        return inconclusive(sure(0.6, COVERED * f.rank as f64 / n.max(1.0)), because, superposed);
-    }
-    if !f.code.supports {
-        return inconclusive(0.8, f.code.says.clone(), superposed);
-    }
-    if !f.mixture.supports {
-        return inconclusive(0.8, f.mixture.says.clone(), superposed);
-    }
-    if n >= EXCESS * room && f.overcomplete.supports && f.light.all >= 0.5 && !f.complete_code {
-        let because = format!(
-            "{} directions stand out in {} dimensions, but most of these have light tails, as values that are on as often as off, evenly spread or on a circle give: the directions may be corners, sums of all of them.",
-            count.estimate, f.rank
-        );
-        return inconclusive(0.7, because, superposed);
-    }
-    if n >= EXCESS * room && f.overcomplete.supports {
-        let gain = if f.overcomplete.null_draws > 0 { f.overcomplete.statistic / GAIN } else { 1.0 };
-        let margin = (n / (EXCESS * room)).min(gain.max(1.05));
-        let least = if count.lower_bound { "at least " } else { "" };
-        return Answer {
-            verdict: Verdict::Superposition,
-            mechanism: None,
-            confidence: sure(0.6, margin),
-            says: format!(
-                "Superposition: this layer holds {least}{} sparse features in {} dimensions.",
-                count.estimate, f.rank
-            ),
-            because: format!("{} {}", f.overcomplete.says, f.code.says),
-            next: (Verdict::Inconclusive, None),
-        };
-    }
-    let with_half = count.growth.get(1).map_or(0, |g| g.1);
-    if !f.complete_code && (with_half as f64) < STEADY * n {
-        let because = format!(
-            "{} directions stand out, but only {with_half} of them with half of the rows: they depend on the sample.",
-            count.estimate
-        );
-        return inconclusive(0.7, because, rotated);
-    }
-    if !f.complete_code && count.lower_bound && count.high as f64 > EXCESS * room {
-        let because = format!(
-            "At least {} directions stand out, and more rows would show more: whether they fit in {room} dimensions is open.",
-            count.estimate
-        );
-        return inconclusive(0.7, because, superposed);
-    }
-    complete(f, count, n / room)
+    let fits = |a: &Answer| matches!(a.0, Verdict::Monosemantic | Verdict::Orthogonal);
+    let fitting: f64 = ANSWERS.iter().zip(&p).filter(|(a, _)| fits(a)).map(|(_, p)| p).sum();
+    let others = ANSWERS.iter().copied().zip(p).filter(|(a, _)| !fits(a));
+    std::iter::once(((Verdict::Orthogonal, None), fitting)).chain(others).collect()
 }
 
-/// No more features than fit: aligned with the neurons, or not.
-fn complete(f: &Facts, count: &Count, crowding: f64) -> Answer {
-    // Redundant neurons leave room for more features than there are dimensions in use.
-    let fit = if count.estimate <= f.rank || f.basis == Basis::None {
-        format!("{} features in {} dimensions", count.estimate, f.rank)
+/// The verdict with most of the probability, its mechanism if one has most of that, and the probability of what is said.
+fn best(p: &[(Answer, f64)]) -> (Answer, f64) {
+    let of = |verdict: Verdict| p.iter().filter(|(a, _)| a.0 == verdict).map(|(_, p)| p).sum::<f64>();
+    let verdict = p.iter().map(|(a, _)| a.0).max_by(|a, b| of(*a).total_cmp(&of(*b))).expect("there are answers");
+    let total = of(verdict);
+    let likeliest = p.iter().filter(|(a, _)| a.0 == verdict).max_by(|a, b| a.1.total_cmp(&b.1));
+    match likeliest {
+        Some((answer, share)) if *share >= NAMED * total => (*answer, *share),
+        _ => ((verdict, None), total),
+    }
+}
+
+/// Every other answer.
+fn rest(p: &[(Answer, f64)], said: Answer) -> Vec<(Answer, f64)> {
+    p.iter().copied().filter(|(a, _)| *a != said).collect()
+}
+
+/// What speaks for the answer, and against it, where its strongest rival is the measure.
+fn reasons(signs: &[f64], answer: Answer, alternatives: &[Alternative]) -> Vec<Reason> {
+    let place = |a: Answer| ANSWERS.iter().position(|b| *b == a).or_else(|| ANSWERS.iter().position(|b| b.0 == a.0));
+    let rival = alternatives.first().and_then(|a| place((a.verdict, a.mechanism)));
+    let (Some(own), Some(rival)) = (place(answer), rival) else { return Vec::new() };
+    let all = Posterior::frozen().reasons(signs, own, rival);
+    all.into_iter().take(REASONS).map(|(sign, log_odds)| Reason { sign, log_odds }).collect()
+}
+
+fn says(f: &Facts, answer: Answer) -> String {
+    let count = f.count.as_ref();
+    let least = if count.is_some_and(|c| c.lower_bound) { "at least " } else { "" };
+    let n = count.map_or(0, |c| c.estimate);
+    let fit = if n <= f.rank || f.basis == Basis::None {
+        format!("{n} features in {} dimensions", f.rank)
     } else {
-        format!("{} features in {} neurons", count.estimate, f.live)
+        format!("{n} features in {} neurons", f.live)
     };
-    // Close to the limit of room, superposition is the rival.
-    let crowded = crowding > 1.0;
-    let doubt = if crowded { 0.8 } else { 1.0 };
-    if f.basis == Basis::None {
-        return Answer {
-            verdict: Verdict::Orthogonal,
-            mechanism: None,
-            confidence: 0.85 * doubt,
-            says: format!("No superposition: {fit}, no more than fit without sharing."),
-            because: format!("{} There is no neuron basis here, so alignment means nothing.", f.code.says),
-            next: (Verdict::Superposition, None),
-        };
-    }
-    let share = f.aligned.statistic;
-    let few = f.polysemantic_fraction().is_some_and(|p| p < POLYSEMANTIC_LAYER);
-    if f.aligned.supports || (few && share > 0.5) {
-        return Answer {
-            verdict: Verdict::Monosemantic,
-            mechanism: None,
-            confidence: doubt * sure(0.6, (share / ALIGNED).max(1.0).powi(3)),
-            says: format!("Monosemantic: {fit}, each along a neuron of its own."),
-            because: f.aligned.says.clone(),
-            next: if crowded {
-                (Verdict::Superposition, None)
-            } else {
-                (Verdict::Orthogonal, Some(Mechanism::Rotated))
-            },
-        };
-    }
-    Answer {
-        verdict: Verdict::Orthogonal,
-        mechanism: Some(Mechanism::Rotated),
-        confidence: doubt * sure(0.6, ALIGNED / share.max(0.1)),
-        says: format!("Polysemantic without superposition: {fit}, which fit, but not along the neurons."),
-        because: f.aligned.says.clone(),
-        next: if crowded { (Verdict::Superposition, None) } else { (Verdict::Monosemantic, None) },
+    match answer {
+        (Verdict::Monosemantic, _) => format!("Monosemantic: {fit}, each along a neuron of its own."),
+        (Verdict::Superposition, _) => {
+            format!("Superposition: this layer holds {least}{n} sparse features in {} dimensions.", f.rank)
+        }
+        (Verdict::Orthogonal, None) if f.basis == Basis::None => {
+            format!("No superposition: {fit}, no more than fit without sharing.")
+        }
+        (Verdict::Orthogonal, Some(Mechanism::Rotated) | None) => {
+            format!("Polysemantic without superposition: {fit}, which fit, but not along the neurons.")
+        }
+        (Verdict::Orthogonal, Some(Mechanism::Correlated)) => {
+            "Polysemantic without superposition: concepts that come together, or exclude one another, share neurons."
+                .into()
+        }
+        (Verdict::Orthogonal, Some(Mechanism::Incidental)) => {
+            "Polysemantic without superposition: independent concepts met on the same neurons, though there was room."
+                .into()
+        }
+        (Verdict::Orthogonal, Some(Mechanism::Computational)) => {
+            "Polysemantic without superposition: the neurons compute with a few variables, which each of them mixes."
+                .into()
+        }
+        (Verdict::Nonlinear, _) => "Non-linear: what is represented are no directions.".into(),
+        (Verdict::Compositional, _) => "A code without features: only whole patterns mean anything.".into(),
+        (Verdict::Inconclusive, _) => "These inputs can't tell why the neurons respond as they do.".into(),
     }
 }
 
-/// A probability that starts at `least` where the margin is 1 and nears 0.98 from about twice the margin.
-fn sure(least: f64, margin: f64) -> f64 {
-    0.98 - (0.98 - least) * (-4.0 * (margin.max(1.0) - 1.0)).exp()
+/// The outcomes of the tests that matter most for the answer.
+fn because(f: &Facts, answer: Answer, tests: &[Hypothesis]) -> String {
+    if !f.adequacy.supports {
+        return f.adequacy.says.clone();
+    }
+    if f.count.is_none() && answer.0 == Verdict::Inconclusive {
+        return "No direction stands out from noise of the same covariance.".into();
+    }
+    let ids: &[&str] = match answer {
+        (Verdict::Superposition, _) => &["superposition", "sparse_code"],
+        (Verdict::Monosemantic, _) => &["aligned", "sparse_code"],
+        (Verdict::Orthogonal, Some(Mechanism::Computational)) => &["computational", "latents"],
+        (Verdict::Orthogonal, Some(Mechanism::Correlated)) => &["correlated"],
+        (Verdict::Orthogonal, Some(Mechanism::Incidental)) => &["incidental"],
+        (Verdict::Orthogonal, _) if f.basis == Basis::None => &["sparse_code"],
+        (Verdict::Orthogonal, _) => &["aligned", "sparse_code"],
+        (Verdict::Nonlinear, _) => &["nonlinear", "circles", "interactions"],
+        (Verdict::Compositional, _) => &["lookup", "bits"],
+        (Verdict::Inconclusive, _) => &["directions", "sparse_code", "mixture", "superposition"],
+    };
+    // Of an answer, what supports it; of `inconclusive`, what fails.
+    let wanted = |h: &&Hypothesis| {
+        let rotated = answer == (Verdict::Orthogonal, Some(Mechanism::Rotated)) && h.id == "aligned";
+        rotated || h.supports == (answer.0 != Verdict::Inconclusive)
+    };
+    let find = |id: &&str| tests.iter().find(|h| h.id == **id);
+    let told: Vec<&str> = ids.iter().filter_map(find).filter(wanted).map(|h| h.says.as_str()).take(2).collect();
+    match told.is_empty() {
+        false => told.join(" "),
+        true => "No single test decides; taken together they speak for it (see the reasons).".into(),
+    }
 }
 
-fn would_settle(f: &Facts, answer: &Answer) -> Vec<String> {
+fn would_settle(f: &Facts, answer: Answer, alternatives: &[Alternative]) -> Vec<String> {
     let mut out = Vec::new();
     if !f.adequacy.supports {
-        out.push(format!(
-            "more rows: at least {} that don't repeat one another",
-            thousands(f.adequacy.null_high as usize)
-        ));
-        return out;
+        let needed = thousands(f.adequacy.null_high as usize);
+        return vec![format!("more rows: at least {needed} that don't repeat one another")];
     }
     if f.count.as_ref().is_some_and(|c| c.lower_bound) {
         out.push("more rows: the number of features still grows with them".into());
@@ -191,22 +169,28 @@ fn would_settle(f: &Facts, answer: &Answer) -> Vec<String> {
     if f.basis == Basis::Unknown {
         out.push("--basis privileged if the columns come after a non-linearity, --basis none if they don't".into());
     }
-    match answer.verdict {
-        Verdict::Superposition => {
-            out.push("concept labels, which would rule out a lookup code of item identities".into());
-        }
-        Verdict::Inconclusive => {
-            out.push("concept labels or the model itself, which show structure that activations alone don't".into());
-        }
-        Verdict::Monosemantic => {
-            out.push("concept labels, which would show two concepts that share one direction".into());
-        }
-        Verdict::Nonlinear | Verdict::Compositional => {
-            out.push("concept labels, which would show whether anything linear reads the concepts".into());
-        }
-        Verdict::Orthogonal => {
-            out.push("the model, retrained from other seeds, which would show whether the rotation is chance".into());
-        }
+    let rival = |verdict| alternatives.iter().any(|a| a.verdict == verdict && a.probability >= 0.02);
+    if f.labels.is_none() {
+        out.push(match answer.0 {
+            Verdict::Superposition => {
+                "--labels: concepts, which would rule out a lookup code of item identities".into()
+            }
+            Verdict::Inconclusive => {
+                "--labels: concepts or latent variables show structure that activations alone don't".into()
+            }
+            Verdict::Monosemantic => "--labels: concepts, which would show two that share one direction".into(),
+            Verdict::Nonlinear | Verdict::Compositional => {
+                "--labels: concepts, which would show whether anything linear reads them".into()
+            }
+            Verdict::Orthogonal => {
+                "--labels: concepts or the inputs of the layer, which would show why they miss the neurons".into()
+            }
+        });
+    } else if rival(Verdict::Orthogonal) && answer.0 != Verdict::Orthogonal {
+        out.push("labels of more concepts: those given may not be what the layer holds".into());
+    }
+    if answer == (Verdict::Orthogonal, Some(Mechanism::Rotated)) {
+        out.push("the model, retrained from other seeds, which would show whether the rotation is chance".into());
     }
     out
 }
@@ -227,11 +211,21 @@ pub(super) fn cannot_tell(f: &Facts) -> Vec<String> {
         out.push("Whether there are sparse features at all: the rows are too few to tell them from chance.".into());
     }
     out.push("A feature of both signs from two features in opposite directions: both are one line here.".into());
-    out.push("Features that share one direction (always or never active together) from a single feature.".into());
     out.push("Features that were not active in these rows.".into());
-    out.push(
-        "Directions that stand for concepts from directions that stand for single items, as in a lookup code.".into(),
-    );
+    if f.labels.is_none() {
+        out.push(
+            "Features that share one direction (met by chance, or because they come together) from a single feature."
+                .into(),
+        );
+        out.push(
+            "Directions that stand for concepts from directions that stand for single items, as in a lookup code."
+                .into(),
+        );
+        out.push(
+            "Concepts that are regions, radii or parities: without labels most of these look like a dense cloud."
+                .into(),
+        );
+    }
     if f.basis != Basis::None {
         out.push("Why a rotation exists: stuck training, chance, or a computation that mixes its inputs.".into());
     }

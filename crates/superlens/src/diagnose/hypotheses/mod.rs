@@ -3,16 +3,20 @@
 mod adequacy;
 mod alignment;
 mod codes;
+mod curved;
 mod directions;
+mod labelled;
 mod mixture;
 mod overcomplete;
 
 pub(super) use adequacy::adequacy;
-pub(super) use alignment::{ALIGNED, alignment, alignment_null, shares};
+pub(super) use alignment::{alignment, alignment_null, shares};
 pub(super) use codes::codes;
+pub(super) use curved::{bits, circles, computed};
 pub(super) use directions::directions;
+pub(super) use labelled::labelled;
 pub(super) use mixture::mixture;
-pub(super) use overcomplete::{GAIN, curve, overcomplete};
+pub(super) use overcomplete::{curve, overcomplete};
 
 use super::finding::Hypothesis;
 use super::rays::Rays;

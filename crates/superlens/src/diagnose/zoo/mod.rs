@@ -3,6 +3,7 @@
 //! A family is a way of making cases; each case draws its own sizes. Families are split: what calibrates the verdict
 //! ([`Split::Calibrate`]) and what only tests it ([`Split::Test`]) share building blocks, never a family.
 
+pub mod calibrate;
 mod codebooks;
 mod codes;
 mod computed;
