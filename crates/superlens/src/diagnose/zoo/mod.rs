@@ -9,6 +9,7 @@ mod computed;
 mod curved;
 mod layers;
 mod nulls;
+pub mod second;
 mod shared;
 mod sparse;
 
