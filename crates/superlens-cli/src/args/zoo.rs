@@ -25,6 +25,20 @@ pub enum ZooCommand {
     List,
     Make(ZooMake),
     Exam(ZooExam),
+    Calibrate(ZooCalibrate),
+}
+
+/// Learn the verdict's weights from outcomes of the families that calibrate
+///
+/// Writes the file that the program is built with, crates/superlens/src/diagnose/calibration.json.
+#[derive(Args, Debug)]
+pub struct ZooCalibrate {
+    /// Outcomes, as "superlens zoo exam --split calibrate --out FILE" writes them
+    #[arg(required = true, value_name = "FILE")]
+    pub outcomes: Vec<PathBuf>,
+    /// The file to write
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
 }
 
 /// Write cases of one family: NAME-0.npy, NAME-0-labels.npy, …, and a JSON line each of what is true
@@ -63,6 +77,8 @@ pub enum SplitOf {
     Calibrate,
     /// Families that test
     Test,
+    /// A second set that tests, written without sight of the first
+    Second,
     All,
 }
 
@@ -72,6 +88,7 @@ impl SplitOf {
             SplitOf::Calibrate => split == Split::Calibrate,
             SplitOf::Test => split == Split::Test,
             SplitOf::All => true,
+            SplitOf::Second => false,
         }
     }
 }

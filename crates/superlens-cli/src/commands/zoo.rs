@@ -5,10 +5,11 @@ use std::io::{self, Write};
 
 use super::synth::write_matrix;
 use serde::Serialize;
+use superlens::diagnose::zoo::calibrate::calibrate;
 use superlens::diagnose::zoo::exam::{Outcome, exam};
-use superlens::diagnose::zoo::{Answer, Family, families};
+use superlens::diagnose::zoo::{Answer, Family, families, second};
 
-use crate::args::{Global, Zoo, ZooCommand, ZooExam, ZooMake};
+use crate::args::{Global, SplitOf, Zoo, ZooCalibrate, ZooCommand, ZooExam, ZooMake};
 use crate::failure::Failure;
 use crate::progress::Progress;
 
@@ -17,6 +18,7 @@ pub fn run(args: &Zoo, global: Global) -> Result<(), Failure> {
         ZooCommand::List => list(global),
         ZooCommand::Make(make) => write_cases(make, global),
         ZooCommand::Exam(args) => put_to(args, global),
+        ZooCommand::Calibrate(args) => learn(args),
     }
 }
 
@@ -35,6 +37,7 @@ struct Listed {
 fn list(global: Global) -> Result<(), Failure> {
     let listed: Vec<Listed> = families()
         .iter()
+        .chain(&second::families())
         .map(|f| Listed { id: f.id, truth: word(f.truth), split: f.split.id(), about: f.about })
         .collect();
     let mut out = io::stdout().lock();
@@ -64,7 +67,7 @@ struct Made<'a> {
 }
 
 fn write_cases(args: &ZooMake, global: Global) -> Result<(), Failure> {
-    let all = families();
+    let all = [families(), second::families()].concat();
     let Some(family) = all.iter().find(|f| f.id == args.family) else {
         return Err(Failure::Input(format!(
             "zoo make: {:?} is no family of the zoo; \"superlens zoo list\" prints their names",
@@ -142,11 +145,11 @@ fn score(outcomes: &[Outcome], truth: Answer) -> Score {
 }
 
 fn put_to(args: &ZooExam, global: Global) -> Result<(), Failure> {
-    let chosen: Vec<Family> = families()
-        .into_iter()
-        .filter(|f| args.split.holds(f.split))
-        .filter(|f| args.only.as_ref().is_none_or(|prefix| f.id.starts_with(prefix.as_str())))
-        .collect();
+    let of_split = |f: &Family| args.split.holds(f.split);
+    let first = families().into_iter().filter(of_split);
+    let all = if args.split == SplitOf::Second { second::families() } else { first.collect() };
+    let chosen: Vec<Family> =
+        all.into_iter().filter(|f| args.only.as_ref().is_none_or(|prefix| f.id.starts_with(prefix.as_str()))).collect();
     if chosen.is_empty() {
         return Err(Failure::Input("zoo exam: no family has such a name; see \"superlens zoo list\"".into()));
     }
@@ -188,5 +191,27 @@ fn put_to(args: &ZooExam, global: Global) -> Result<(), Failure> {
             }
         }
     }
+    Ok(out.flush()?)
+}
+
+fn learn(args: &ZooCalibrate) -> Result<(), Failure> {
+    let mut outcomes: Vec<Outcome> = Vec::new();
+    for path in &args.outcomes {
+        let text = fs::read_to_string(path).map_err(|error| Failure::Input(format!("{}: {error}", path.display())))?;
+        for (line, text) in text.lines().enumerate() {
+            outcomes.push(serde_json::from_str(text).map_err(|error| {
+                Failure::Input(format!(
+                    "{}: line {}: {error}; \"superlens zoo exam --out FILE\" writes what is wanted here",
+                    path.display(),
+                    line + 1
+                ))
+            })?);
+        }
+    }
+    let made_by = "superlens zoo exam --split calibrate --cases N --seed S --out FILE; superlens zoo calibrate FILE --out calibration.json";
+    let text = calibrate(&outcomes, made_by).map_err(|error| Failure::Input(format!("zoo calibrate: {error}")))?;
+    superlens_tensor::io::write_atomic(&args.out, text.as_bytes())?;
+    let mut out = io::stdout().lock();
+    writeln!(out, "{}: from {} outcomes", args.out.display(), outcomes.len())?;
     Ok(out.flush()?)
 }

@@ -18,6 +18,8 @@ const ON_A_CIRCLE: f64 = 0.72;
 /// Eigenvalue of the directions' moments, as a share of the largest, that counts as a dimension.
 const SPANNED: f64 = 0.01;
 const STEPS: usize = 30;
+/// Two-valued directions whose patterns are counted.
+const PATTERN: usize = 12;
 
 /// Shares of the dimensions that light directions span, by what kind they are of.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,6 +28,9 @@ pub(super) struct Light {
     pub circles: f64,
     /// Any with light tails.
     pub all: f64,
+    /// Patterns that the rows show on up to twelve two-valued directions, as a share of those that independent bits would: near 0 where the
+    /// two values are two sides of a few clusters.
+    pub variety: f64,
 }
 
 /// `white` is `[rows, rank]`; directions are sought on the rows before `half` and judged by the others.
@@ -40,7 +45,33 @@ pub(super) fn light(white: &Mat, half: usize, rng: &Rng) -> Light {
     let share = |which: &[usize]| spanned(&u.select_rows(which)) as f64 / rank as f64;
     let round = of(&|m| CIRCLE.contains(&m));
     let paired: Vec<usize> = round.iter().copied().filter(|&i| has_partner(i, &round, &u, &s, &moments)).collect();
-    Light { bits: share(&of(&|m| m < BITS)), circles: share(&paired), all: share(&of(&|m| m < LIGHT)) }
+    let two_valued = of(&|m| m < BITS);
+    Light {
+        bits: share(&two_valued),
+        circles: share(&paired),
+        all: share(&of(&|m| m < LIGHT)),
+        variety: variety(&u, &s, &two_valued),
+    }
+}
+
+/// Distinct sign patterns of the rows of `s` on up to twelve of the `two_valued` directions that are at right angles or nearly so, over those
+/// that independent fair bits would be expected to show.
+fn variety(u: &Mat, s: &Mat, two_valued: &[usize]) -> f64 {
+    let mut chosen: Vec<usize> = Vec::new();
+    for &i in two_valued {
+        let apart = |j: &usize| u.row(i).iter().zip(u.row(*j)).map(|(a, b)| a * b).sum::<f32>().abs() < 0.5;
+        if chosen.len() < PATTERN && chosen.iter().all(apart) {
+            chosen.push(i);
+        }
+    }
+    if chosen.len() < 3 {
+        return 0.0;
+    }
+    let pattern = |r: usize| chosen.iter().enumerate().map(|(b, &j)| usize::from(s[(r, j)] > 0.0) << b).sum::<usize>();
+    let seen: std::collections::BTreeSet<usize> = (0..s.rows()).map(pattern).collect();
+    let cells = (1usize << chosen.len()) as f64;
+    let expected = cells * (1.0 - (1.0 - 1.0 / cells).powi(s.rows() as i32));
+    seen.len() as f64 / expected
 }
 
 /// Mean square and E[s⁴] / E[s²]² of each column.
@@ -100,7 +131,7 @@ mod tests {
     fn bits_circles_and_spread_values_are_told_apart() {
         let mut rng = Rng::new(1);
         let bits = of(&Mat::from_fn(4000, 8, |_, _| f32::from(rng.chance(0.5)) + 0.05 * rng.normal()));
-        assert!(bits.bits > 0.9 && bits.circles < 0.1, "{bits:?}");
+        assert!(bits.bits > 0.9 && bits.circles < 0.1 && bits.variety > 0.9, "{bits:?}");
         let even = of(&Mat::from_fn(4000, 8, |_, _| rng.uniform()));
         assert!(even.bits < 0.1 && even.circles < 0.1 && even.all > 0.9, "{even:?}");
         let mut angle = 0.0;

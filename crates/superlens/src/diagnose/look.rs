@@ -1,5 +1,6 @@
 //! One pass of every test over a layer: what the verdict, the neurons and the pictures are drawn from.
 
+use super::clusters::{Clustered, clustered};
 use super::completion::{Completion, completion};
 use super::finding::{Count, Hypothesis, Neuron};
 use super::hypotheses as test;
@@ -45,6 +46,7 @@ pub(super) struct Look {
     pub aligned: Hypothesis,
     pub completion: Option<Completion>,
     pub light: Light,
+    pub clustered: Clustered,
     pub tails: Tails,
     pub labels: Option<LabelEvidence>,
     pub sharing: Sharing,
@@ -117,6 +119,7 @@ impl Look {
             None
         };
         let light = if enough { light(&searched, split.a.len(), &rng.fork("light")) } else { Light::default() };
+        let clustered = clustered(&searched, split.a.len(), &rng.fork("clusters"));
         let tails = tails(&search_rows, &searched, &mut rng.fork("tails"));
         drop(search_rows);
         say("labels", 0.93)?;
@@ -145,6 +148,7 @@ impl Look {
             aligned,
             completion,
             light,
+            clustered,
             tails,
             labels,
             sharing,
@@ -167,8 +171,11 @@ impl Look {
             out.push(&self.aligned);
         }
         let looked = self.adequacy.supports;
-        let curved =
-            [test::computed(self.completion.as_ref()), test::circles(self.light, looked), test::bits(self.light, looked)];
+        let curved = [
+            test::computed(self.completion.as_ref()),
+            test::circles(self.light, looked),
+            test::bits(self.light, looked),
+        ];
         let labelled = self.labels.as_ref().map(|l| test::labelled(l, self.sharing)).unwrap_or_default();
         out.into_iter().cloned().chain(curved).chain(labelled).collect()
     }
@@ -189,6 +196,7 @@ impl Look {
             aligned: &self.aligned,
             completion: self.completion.as_ref(),
             light: self.light,
+            clustered: self.clustered,
             tails: self.tails,
             labels: self.labels.as_ref(),
             sharing: self.sharing,

@@ -5,6 +5,7 @@
 //! null on the held-out rows ([`hypotheses`]). [`verdict`] says what that amounts to.
 
 mod arch;
+mod clusters;
 mod coding;
 mod complete;
 mod completion;

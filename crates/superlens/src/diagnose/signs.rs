@@ -2,6 +2,7 @@
 //!
 //! A sign that has no meaning for an input (labels that were not given, a count of nothing) is 0, and another says so.
 
+use super::clusters::Clustered;
 use super::completion::{Completion, DETERMINED};
 use super::finding::{Count, Hypothesis, Neuron};
 use super::labelled::LabelEvidence;
@@ -33,6 +34,8 @@ pub(super) const NAMES: [&str; COUNT] = [
     "bits",
     "circles",
     "light",
+    "varied_bits",
+    "clustered",
     "completed",
     "determined",
     "bend",
@@ -55,7 +58,7 @@ pub(super) const NAMES: [&str; COUNT] = [
     "sharing_correlated",
     "sharing_independent",
 ];
-pub(super) const COUNT: usize = 44;
+pub(super) const COUNT: usize = 46;
 
 /// What is known of a layer when the verdict is drawn.
 pub(super) struct Facts<'a> {
@@ -74,6 +77,7 @@ pub(super) struct Facts<'a> {
     pub aligned: &'a Hypothesis,
     pub completion: Option<&'a Completion>,
     pub light: Light,
+    pub clustered: Clustered,
     pub tails: Tails,
     pub labels: Option<&'a LabelEvidence>,
     /// Of concepts that share a direction, how many do so although (not because) they come together; see [`super::sharing`].
@@ -158,6 +162,8 @@ impl Facts<'_> {
             self.light.bits,
             self.light.circles,
             self.light.all,
+            self.light.bits * self.light.variety.min(1.0),
+            3.0 * (self.clustered.explained - self.clustered.by_chance).clamp(0.0, 0.5),
             completed,
             flag(completed >= DETERMINED),
             bend,

@@ -1,6 +1,6 @@
 //! Which rows are fitted to and which are held out, and how labels are permuted.
 
-use superlens_tensor::kernels::gemm::matmul;
+use crate::diagnose::clusters::{centres, nearest};
 use superlens_tensor::{Mat, Rng};
 
 /// Of so many parts, one is held out.
@@ -12,8 +12,6 @@ const CLUSTERS: usize = 60;
 /// Rows that are clustered, and how often other clusters are held out.
 const CLUSTERED: usize = 4000;
 const FOLDS: usize = 2;
-/// Rounds of k-means: after some, hardly a row moves.
-const ROUNDS: usize = 12;
 /// Rows repeat if there are this many times fewer distinct ones, and enough of these to split.
 const REPEATS: usize = 4;
 const LEAST_DISTINCT: usize = 10;
@@ -90,34 +88,15 @@ fn within_clusters(cluster: &[usize]) -> Cut {
     cut
 }
 
-/// The cluster of each row of `white` `[rows, rank]`: equal rows where they repeat, else k-means (Lloyd 1982) from distinct rows that are far
-/// apart (Arthur and Vassilvitskii 2007, *k-means++*).
+/// The cluster of each row of `white` `[rows, rank]`: equal rows where they repeat, else by k-means.
 fn clusters(white: &Mat, rng: &Rng) -> Vec<usize> {
     let distinct = distinct(white);
     let count = distinct.iter().max().map_or(0, |c| c + 1);
     if count >= LEAST_DISTINCT && count * REPEATS <= white.rows() {
         return distinct;
     }
-    let mut centres = spread(white, CLUSTERS.min(white.rows() / 4).max(1), &mut rng.fork("k-means"));
-    let mut cluster = Vec::new();
-    for _ in 0..ROUNDS {
-        let next = nearest(white, &centres);
-        if next == cluster {
-            break;
-        }
-        cluster = next;
-        let (mut sums, mut sizes) = (vec![0.0f64; centres.rows() * centres.cols()], vec![0usize; centres.rows()]);
-        for (i, &c) in cluster.iter().enumerate() {
-            sizes[c] += 1;
-            let to = &mut sums[c * white.cols()..(c + 1) * white.cols()];
-            to.iter_mut().zip(white.row(i)).for_each(|(s, v)| *s += f64::from(*v));
-        }
-        for c in (0..sizes.len()).filter(|&c| sizes[c] > 0) {
-            let from = &sums[c * white.cols()..(c + 1) * white.cols()];
-            centres.row_mut(c).iter_mut().zip(from).for_each(|(v, s)| *v = (s / sizes[c] as f64) as f32);
-        }
-    }
-    cluster
+    let centres = centres(white, CLUSTERS.min(white.rows() / 4).max(1), &mut rng.fork("k-means"));
+    nearest(white, &centres)
 }
 
 /// Numbers equal rows alike, in the order of their bits.
@@ -130,34 +109,6 @@ fn distinct(x: &Mat) -> Vec<usize> {
         number[pair[1]] = number[pair[0]] + usize::from(!bits(pair[0]).eq(bits(pair[1])));
     }
     number
-}
-
-/// `k` rows, each drawn by its squared distance to those before.
-fn spread(x: &Mat, k: usize, rng: &mut Rng) -> Mat {
-    let mut chosen = vec![rng.below(x.rows())];
-    let mut far = vec![f64::INFINITY; x.rows()];
-    while chosen.len() < k {
-        let last = x.row(chosen[chosen.len() - 1]).to_vec();
-        for (i, f) in far.iter_mut().enumerate() {
-            let distance: f32 = x.row(i).iter().zip(&last).map(|(a, b)| (a - b) * (a - b)).sum();
-            *f = f.min(f64::from(distance));
-        }
-        let mut left = rng.uniform_f64() * far.iter().sum::<f64>();
-        let drawn = far.iter().position(|f| {
-            left -= f;
-            left < 0.0
-        });
-        chosen.push(drawn.unwrap_or(x.rows() - 1));
-    }
-    x.select_rows(&chosen)
-}
-
-/// The nearest of `centres` to each row.
-fn nearest(x: &Mat, centres: &Mat) -> Vec<usize> {
-    let half: Vec<f32> = (0..centres.rows()).map(|c| 0.5 * centres.row(c).iter().map(|v| v * v).sum::<f32>()).collect();
-    let near = matmul(x, centres.t());
-    let score = |i: usize, c: usize| near[(i, c)] - half[c];
-    (0..x.rows()).map(|i| (0..centres.rows()).fold(0, |b, c| if score(i, c) > score(i, b) { c } else { b })).collect()
 }
 
 /// Rows whose labels each row gets when labels are permuted: blocks of neighbours in a random order, begun at a random row. What labels
