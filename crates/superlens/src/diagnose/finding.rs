@@ -47,9 +47,6 @@ pub struct Layer {
     /// Probability given to the verdict, 0 to 1.
     pub confidence: f64,
     pub alternatives: Vec<Alternative>,
-    /// What speaks for the verdict and against it, measured against the first alternative, strongest first.
-    #[serde(default)]
-    pub reasons: Vec<Reason>,
     pub would_settle: Vec<String>,
     pub basis: Basis,
     /// `None` where no dictionary was found.
@@ -64,7 +61,7 @@ pub struct Layer {
     pub because: String,
 }
 
-/// What one sign adds to the log odds of the verdict against the first alternative; negative where it speaks against it.
+/// What one sign adds to the log odds of the verdict against an alternative; negative where it speaks for the alternative.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Reason {
     pub sign: String,
@@ -76,6 +73,9 @@ pub struct Alternative {
     pub verdict: Verdict,
     pub mechanism: Option<Mechanism>,
     pub probability: f64,
+    /// What speaks for the verdict and against this, strongest first.
+    #[serde(default)]
+    pub against: Vec<Reason>,
 }
 
 /// Number of features with its 90 % interval.

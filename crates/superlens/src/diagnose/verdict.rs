@@ -8,32 +8,33 @@ use crate::verdict::{Basis, Mechanism, Verdict};
 
 /// Share of what speaks for `orthogonal` that one mechanism needs to be named.
 const NAMED: f64 = 0.5;
-/// Alternatives below this probability are not listed.
-const LISTED: f64 = 0.002;
 /// Confidence that too few rows are too few.
 const TOO_FEW: f64 = 0.98;
-/// Reasons that are given for and against.
-const REASONS: usize = 6;
+/// Reasons that are given against each alternative.
+const REASONS: usize = 4;
 
 /// The layer's verdict. `tests` are the outcomes of all tests.
 pub(super) fn layer(f: &Facts, tests: &[Hypothesis]) -> Layer {
     let signs = f.signs();
     let p = probabilities(f, &signs);
     let (answer, confidence) = best(&p);
-    let mut alternatives: Vec<Alternative> = rest(&p, answer)
-        .into_iter()
-        .filter(|(_, probability)| *probability >= LISTED)
-        .map(|((verdict, mechanism), probability)| Alternative { verdict, mechanism, probability })
+    let against = |other: Answer| if f.adequacy.supports { reasons(&signs, answer, other) } else { Vec::new() };
+    let others = p.iter().copied().filter(|(a, _)| *a != answer);
+    let mut alternatives: Vec<Alternative> = others
+        .map(|((verdict, mechanism), probability)| Alternative {
+            verdict,
+            mechanism,
+            probability,
+            against: against((verdict, mechanism)),
+        })
         .collect();
     alternatives.sort_by(|a, b| b.probability.total_cmp(&a.probability));
-    let reasons = if f.adequacy.supports { reasons(&signs, answer, &alternatives) } else { Vec::new() };
     Layer {
         verdict: answer.0,
         mechanism: answer.1,
         confidence,
         would_settle: would_settle(f, answer, &alternatives),
         alternatives,
-        reasons,
         basis: f.basis,
         n_features: f.count.clone(),
         effective_rank: f.rank as f64,
@@ -72,17 +73,11 @@ fn best(p: &[(Answer, f64)]) -> (Answer, f64) {
     }
 }
 
-/// Every other answer.
-fn rest(p: &[(Answer, f64)], said: Answer) -> Vec<(Answer, f64)> {
-    p.iter().copied().filter(|(a, _)| *a != said).collect()
-}
-
-/// What speaks for the answer, and against it, where its strongest rival is the measure.
-fn reasons(signs: &[f64], answer: Answer, alternatives: &[Alternative]) -> Vec<Reason> {
+/// What tells the answer from another one, strongest first.
+fn reasons(signs: &[f64], answer: Answer, other: Answer) -> Vec<Reason> {
     let place = |a: Answer| ANSWERS.iter().position(|b| *b == a).or_else(|| ANSWERS.iter().position(|b| b.0 == a.0));
-    let rival = alternatives.first().and_then(|a| place((a.verdict, a.mechanism)));
-    let (Some(own), Some(rival)) = (place(answer), rival) else { return Vec::new() };
-    let all = Posterior::frozen().reasons(signs, own, rival);
+    let (Some(own), Some(other)) = (place(answer), place(other)) else { return Vec::new() };
+    let all = Posterior::frozen().reasons(signs, own, other);
     all.into_iter().take(REASONS).map(|(sign, log_odds)| Reason { sign, log_odds }).collect()
 }
 
@@ -153,7 +148,7 @@ fn because(f: &Facts, answer: Answer, tests: &[Hypothesis]) -> String {
     let told: Vec<&str> = ids.iter().filter_map(find).filter(wanted).map(|h| h.says.as_str()).take(2).collect();
     match told.is_empty() {
         false => told.join(" "),
-        true => "No single test decides; taken together they speak for it (see the reasons).".into(),
+        true => "No single test decides; taken together they speak for it.".into(),
     }
 }
 

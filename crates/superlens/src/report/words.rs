@@ -126,6 +126,58 @@ pub fn meaning(verdict: Verdict, basis: Basis) -> &'static str {
     }
 }
 
+/// What a sign of the verdict is, in a few words. A product of two signs is told by both.
+pub fn sign(name: &str) -> String {
+    if let Some((a, b)) = name.split_once(" × ") {
+        return format!("{} together with {}", sign(a), sign(b));
+    }
+    let told = match name {
+        "rows" => "the number of rows",
+        "found" => "that directions stand out",
+        "crowding" => "features per room",
+        "overcrowding" => "features beyond the room for them",
+        "uncovered" => "dimensions without features",
+        "covered" => "dimensions that have features",
+        "height" => "how far directions stand out",
+        "beyond_mixture_half" | "beyond_mixture" => "directions beyond those of a mixture of Gaussians",
+        "gain" => "what excess features explain",
+        "gain_beyond_random" => "what excess features explain beyond random ones",
+        "one_hot" => "a one-hot code",
+        "code" => "that rows are sums of a few directions",
+        "together" => "directions that are high together",
+        "complete_code" => "a complete sparse code",
+        "steady" => "features that half of the rows show as well",
+        "no_basis" => "that columns are no neurons",
+        "share" | "high_share" => "how far features lie along neurons",
+        "polysemantic" => "the share of polysemantic neurons",
+        "bits" => "two-valued directions",
+        "varied_bits" => "two-valued directions in all combinations",
+        "circles" => "circles",
+        "light" => "directions with light tails",
+        "clustered" => "rows that gather in clusters",
+        "completed" | "determined" => "a few numbers that determine the neurons",
+        "bend" => "bends in how they do",
+        "neuron_tails" => "heavy tails of the neurons",
+        "direction_tails" => "heavy tails of random directions",
+        "privileged_tails" => "neurons with heavier tails than other directions",
+        "labels" | "binary" => "the kind of labels",
+        "linear" => "concepts that a linear probe tells",
+        "gap" | "gap_share" => "concepts that only non-linear probes tell",
+        "unseen" => "concepts told in clusters never seen",
+        "memorised" => "concepts told only in clusters that were seen",
+        "interactions" => "concepts that do not add up",
+        "latents" => "labels that determine the neurons",
+        "latents_bend" => "labels that do so through bends",
+        "label_crowding" => "more readable concepts than dimensions",
+        "label_share" => "concepts that lie along neurons",
+        "sharing" => "concepts that share a line",
+        "sharing_correlated" => "concepts that share a line and come together",
+        "sharing_independent" => "independent concepts that share a line",
+        other => other,
+    };
+    told.to_string()
+}
+
 /// With a capital letter.
 pub fn sentence(text: &str) -> String {
     let mut chars = text.chars();

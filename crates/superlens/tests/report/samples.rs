@@ -274,7 +274,7 @@ pub fn cases() -> Vec<Case> {
 }
 
 fn other(verdict: Verdict, mechanism: Option<Mechanism>, probability: f64) -> Alternative {
-    Alternative { verdict, mechanism, probability }
+    Alternative { verdict, mechanism, probability, against: Vec::new() }
 }
 
 fn count(estimate: usize, low: usize, high: usize, rows: usize) -> Count {

@@ -9,6 +9,9 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+/// Probability from which an alternative counts as named.
+const NAMED: f64 = 0.02;
+
 /// What the diagnosis said of one case.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Outcome {
@@ -48,7 +51,7 @@ impl Outcome {
     fn names_the_cause(&self) -> bool {
         self.said.0 != Verdict::Inconclusive
             || self.truth.0 == Verdict::Inconclusive
-            || self.alternatives.iter().any(|(a, p)| *a == self.truth && *p > 0.0)
+            || self.alternatives.iter().any(|(a, p)| (*a == self.truth || *a == (self.truth.0, None)) && *p >= NAMED)
     }
 }
 

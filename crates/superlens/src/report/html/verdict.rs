@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::picture;
 use crate::{
-    diagnose::{Basis, Count, Diagnosis, Layer, Mechanism, Verdict},
+    diagnose::{Basis, Count, Diagnosis, Layer, Mechanism, Reason, Verdict},
     report::{
         figures::Figures,
         grounds::no_features,
@@ -36,7 +36,7 @@ fn sure(layer: &Layer) -> Markup {
         p.sure {
             "superlens is " b { (words::certainty(layer.confidence)) } ": "
             b { (words::probability(layer.confidence)) } " for this verdict."
-            small { "How far the evidence lies from its limits; not yet calibrated on many known cases." }
+            small { "The share of made cases with such evidence in which this answer is right, learned on families of known cause." }
         }
         div.bar role="img" aria-label={ "Probability " (words::probability(layer.confidence)) } {
             (segment(layer.verdict, layer.mechanism, layer.confidence))
@@ -88,41 +88,46 @@ fn fact(name: &str, value: &str, note: &str) -> Markup {
     html! { div { dt { (name) } dd { b { (value) } small { (note) } } } }
 }
 
-/// What else it could be, and what would settle it.
+/// Alternatives below this are ruled out, as far as the evidence goes.
+const RULED_OUT: f64 = 0.005;
+
+/// What else it could be, why it is less likely, and what would settle it.
 pub fn alternatives(diagnosis: &Diagnosis) -> Markup {
     let layer = &diagnosis.layer;
-    let told =
-        layer.alternatives.iter().map(|a| a.probability).filter(|p| p.is_finite()).sum::<f64>() + layer.confidence;
     html! {
-        section.columns {
-            div {
-                h2 { "What else could it be?" }
-                table.plain {
-                    thead { tr { th { "Explanation" } th.n { "Probability" } } }
-                    tbody {
-                        (alternative(layer.verdict, layer.mechanism, layer.confidence, true))
-                        @for other in &layer.alternatives {
-                            (alternative(other.verdict, other.mechanism, other.probability, false))
-                        }
-                        @if told < 0.995 {
-                            tr { td { "something else" } td.n { (words::probability(1.0 - told)) } }
-                        }
+        section {
+            h2 { "What else could it be?" }
+            table.plain.differential {
+                thead { tr { th { "Explanation" } th.n { "Probability" } th { "What speaks against it" } th { "What speaks for it" } } }
+                tbody {
+                    (alternative(layer.verdict, layer.mechanism, layer.confidence, true, &[]))
+                    @for other in &layer.alternatives {
+                        (alternative(other.verdict, other.mechanism, other.probability, false, &other.against))
                     }
                 }
             }
-            div {
-                h2 { "What would settle it?" }
-                @if layer.would_settle.is_empty() {
-                    p { "Nothing that superlens could name: more rows of the same kind would only narrow the numbers." }
-                } @else {
-                    ul { @for line in &layer.would_settle { li { (prose(line)) } } }
-                }
+            p.note { "Numbers in brackets are log odds: +2.3 makes the verdict ten times as likely against that explanation." }
+            h2 { "What would settle it?" }
+            @if layer.would_settle.is_empty() {
+                p { "Nothing that superlens could name: more rows of the same kind would only narrow the numbers." }
+            } @else {
+                ul { @for line in &layer.would_settle { li { (prose(line)) } } }
             }
         }
     }
 }
 
-fn alternative(verdict: Verdict, mechanism: Option<Mechanism>, probability: f64, chosen: bool) -> Markup {
+fn alternative(
+    verdict: Verdict,
+    mechanism: Option<Mechanism>,
+    probability: f64,
+    chosen: bool,
+    against: &[Reason],
+) -> Markup {
+    let reasons = |positive: bool| {
+        let of = against.iter().filter(move |r| (r.log_odds > 0.0) == positive);
+        of.map(|r| format!("{} ({:+.1})", words::sign(&r.sign), r.log_odds)).collect::<Vec<_>>().join("; ")
+    };
     html! {
         tr.chosen[chosen] {
             td {
@@ -130,7 +135,11 @@ fn alternative(verdict: Verdict, mechanism: Option<Mechanism>, probability: f64,
                 @if chosen { b { (words::verdict(verdict, mechanism)) } " (the verdict)" }
                 @else { (words::verdict(verdict, mechanism)) }
             }
-            td.n { (words::probability(probability)) }
+            td.n {
+                @if probability < RULED_OUT { "ruled out" } @else { (words::probability(probability)) }
+            }
+            td { (reasons(true)) }
+            td { (reasons(false)) }
         }
     }
 }
