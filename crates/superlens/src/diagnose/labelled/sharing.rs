@@ -42,18 +42,33 @@ impl Directions {
     /// Of the labels `[rows, concepts]` among the neurons `x` `[rows, d]`.
     pub fn new(x: &Mat, labels: &Mat) -> Directions {
         let fit = Ridge::fit(labels, x, RIDGE);
-        let left: f64 = r2(&fit.predict(labels), x).into_iter().flatten().map(|r| 1.0 - r).sum();
+        // Of each neuron at unit variance, what labels leave; 0 of one that does not vary.
+        let left: Vec<f64> = r2(&fit.predict(labels), x).into_iter().map(|r| r.map_or(0.0, |r| 1.0 - r)).collect();
         let scale = column_deviations(x);
         let varying = scale.iter().filter(|s| **s > 0.0).count() as f64;
         let rows = fit.weights.transposed();
         let (correlation, covariance) = correlations(x, labels);
-        let (scaled, means) = (in_units(&rows, &scale), in_units(&covariance, &scale));
+        let (mut scaled, means) = (in_units(&rows, &scale), in_units(&covariance, &scale));
         let (n, deviation) = (labels.rows() as f64, column_deviations(labels));
         let own = own_variances(&correlation, labels.cols());
         let separable: Vec<bool> = own.iter().map(|o| *o >= OWN_VARIANCE).collect();
         let length = |m: &Mat, c: usize| m.row(c).iter().map(|v| f64::from(*v).powi(2)).sum::<f64>();
+        // Variance of a coefficient where a neuron has nothing left to explain but unit variance.
+        let variance = |c: usize| 1.0 / (n * own[c] * deviation[c].powi(2)).max(f64::MIN_POSITIVE);
         let noise: Vec<f64> = (0..labels.cols())
-            .map(|c| left / (n * own[c] * deviation[c].powi(2) * length(&scaled, c)).max(f64::MIN_POSITIVE))
+            .map(|c| {
+                // What is noise by all signs is left out, so that a direction along few neurons is not lost among many.
+                let row = scaled.row_mut(c);
+                row.iter_mut().zip(&left).for_each(|(w, left)| {
+                    if separable[c] && f64::from(*w).powi(2) < ABOVE_NOISE * left * variance(c) {
+                        *w = 0.0;
+                    }
+                });
+                let kept: f64 =
+                    row.iter().zip(&left).filter(|(w, _)| **w != 0.0).map(|(_, left)| left * variance(c)).sum();
+                let length = length(&scaled, c);
+                if length > 0.0 { kept / length } else { f64::INFINITY }
+            })
             .collect();
         // Of labels that can't be told apart, whether together they say anything.
         let together = |c: usize| n * length(&means, c) / deviation[c].powi(2) > ABOVE_NOISE * varying;
