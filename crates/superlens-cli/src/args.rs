@@ -73,6 +73,14 @@ pub struct Global {
     pub quiet: bool,
 }
 
+/// How many to show: one at least.
+fn one_at_least(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if n > 0 => Ok(n),
+        _ => Err("expected a whole number from 1 on".into()),
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Demo(Demo),

@@ -16,9 +16,11 @@ use super::{ModelFiles, Prediction, Prompt};
 Examples:
   superlens lens --model gpt2 --text prompt.txt
   superlens lens --model gpt2 --text prompt.txt --position 7 --token \" Paris\" --top 3 --json
+  superlens lens --model gpt2 --token-ids 464,3139,286 --token-id 6342
 
---json prints {tokens, position, token, lens: [{stream, next: [{token, id, probability}]}], logit, parts: [{part, logit}], bias}. The parts and
-the bias add up to the logit, any cap left out; the scale of the last norm is taken as it is.")]
+--json prints {tokens, position, token, lens: [{stream, next: [{token, id, probability}]}], logit, capped, parts: [{part, logit}],
+bias}. The parts and the bias add up to the logit; the scale of the last norm is taken as it is. Where the model caps its logits (Gemma 2), capped
+is what it makes of the logit, otherwise null.")]
 pub struct Lens {
     #[command(flatten)]
     pub model: ModelFiles,
@@ -27,7 +29,7 @@ pub struct Lens {
     #[command(flatten)]
     pub prediction: Prediction,
     /// How many tokens to show of each stream
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = super::one_at_least)]
     pub top: usize,
 }
 
@@ -51,10 +53,10 @@ pub struct Promotes {
     #[arg(long, value_name = "NAME")]
     pub hook: String,
     /// Columns: neurons
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "sae")]
     pub columns: Vec<usize>,
     /// Rows of a .npy, .npz or .safetensors file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "sae")]
     pub direction: Option<PathBuf>,
     /// Which array of the file, where it holds several
     #[arg(long, value_name = "NAME", requires = "direction")]
@@ -65,6 +67,6 @@ pub struct Promotes {
     #[arg(long, value_name = "DIR", help = "The dictionary")]
     pub sae: Option<PathBuf>,
     /// How many tokens to show each way
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = super::one_at_least)]
     pub top: usize,
 }

@@ -29,14 +29,17 @@ impl Held {
     /// # Errors
     /// Flags that don't go together, hooks that the model has not, and dictionaries of another width.
     pub fn new(args: &ChangeArgs, config: &Config) -> Result<Held, Failure> {
-        let sites = sites(&args.hook, config)?;
+        check(args)?;
+        let usable = |site: Site| match args.heads.is_empty() {
+            true => site.width(config).is_some(),
+            false => heads(site, config).is_some(),
+        };
+        let (sites, sae) = dictionary_at(args.sae.as_deref(), &args.hook, config, &usable)?;
         for site in &sites {
             if site.width(config).is_none() {
                 return Err(wrong(format!("--hook: {site} has no row for each token; nothing is changed there")));
             }
         }
-        check(args)?;
-        let sae = args.sae.as_deref().map(|path| fitting(path, &sites, config)).transpose()?;
         Ok(Held { sae, sites })
     }
 
@@ -69,14 +72,9 @@ impl Held {
             return Ok(Box::new(direction(file, args, site, width)?));
         }
         if !args.heads.is_empty() {
-            let heads = match site {
-                Site::Block(_, Point::Z | Point::Q | Point::RotQ) => config.heads,
-                Site::Block(_, Point::K | Point::RotK | Point::V) => config.kv_heads,
-                _ => {
-                    return Err(wrong(format!(
-                        "--heads: {site} is not split into heads; name hook_z, hook_q, hook_k or hook_v"
-                    )));
-                }
+            let Some(heads) = heads(site, config) else {
+                let what = format!("{site} is not split into heads; name hook_z, hook_q, hook_k or hook_v");
+                return Err(wrong(format!("--heads: {what}")));
             };
             below("--heads", &args.heads, heads)?;
             let d = config.d_head;
@@ -164,6 +162,31 @@ fn check(args: &ChangeArgs) -> Result<(), Failure> {
         return Err(wrong("--latents: expected latents of --sae, or --do splice".into()));
     }
     Ok(())
+}
+
+/// How many heads share a row there.
+fn heads(site: Site, config: &Config) -> Option<usize> {
+    match site {
+        Site::Block(_, Point::Z | Point::Q | Point::RotQ) => Some(config.heads),
+        Site::Block(_, Point::K | Point::RotK | Point::V) => Some(config.kv_heads),
+        _ => None,
+    }
+}
+
+/// The hooks, and the dictionary of their activations where there is one: names that stand for several then mean those of its width.
+pub fn dictionary_at(
+    sae: Option<&Path>,
+    hooks: &[String],
+    config: &Config,
+    usable: &dyn Fn(Site) -> bool,
+) -> Result<(Vec<Site>, Option<Sae>), Failure> {
+    let Some(path) = sae else { return Ok((sites(hooks, config, usable)?, None)) };
+    let Loaded { sae, metadata } = dictionary(path)?;
+    let fits = |site: Site| usable(site) && site.width(config) == Some(sae.d_in());
+    let sites = sites(hooks, config, &fits)?;
+    check_dictionary(path, &sae, &sites, config)?;
+    warn_of_other_hook(path, &metadata, &sites);
+    Ok((sites, Some(sae)))
 }
 
 /// A dictionary whose activations are those of the hooks.

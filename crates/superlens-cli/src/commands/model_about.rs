@@ -12,6 +12,10 @@ use crate::failure::Failure;
 
 pub fn run(args: &ModelAbout, global: Global) -> Result<(), Failure> {
     if args.dir.extension().is_some_and(|e| e == "onnx") {
+        if let Some(file) = &args.tokenizer {
+            let what = "a graph of ONNX has no tokens; leave it out";
+            return Err(Failure::Input(format!("--tokenizer {}: {what}", file.display())));
+        }
         return harvest_onnx::about(&args.dir, global);
     }
     let model = Model::open(&args.dir)?;
