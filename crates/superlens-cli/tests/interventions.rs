@@ -120,6 +120,46 @@ fn what_a_dictionary_keeps_is_told() {
     assert!((number(&splice[0]["loss"]) - n("ce_loss_with_sae")).abs() < 1e-9);
 }
 
+/// A transcoder is put where it writes, and made of what it reads in the same run.
+#[test]
+fn what_a_transcoder_keeps_is_told() {
+    let setting = Setting::new();
+    let (reads, writes) = ("blocks.1.ln2.hook_normalized", "blocks.1.hook_mlp_out");
+    let text = "--model @model --text @text.txt --context 16";
+    setting.document(&format!("harvest {text} --dtype f32 --hook {reads} {writes} --out @store"));
+    setting.document(&format!(
+        "train --activations @store --hook {reads} --targets-hook {writes} --arch transcoder --d-sae 48 --k 6 --steps 300 --batch 256 --lr 0.003 --out @run"
+    ));
+    let told = setting.document(&format!("eval --sae @run {text}"));
+    let n = |name: &str| number(&told[name]);
+    assert!(n("ce_loss_score") > 0.3 && n("kl_div_score") > 0.3 && n("kl_div_score") < 1.0, "{told}");
+    let stored =
+        setting.document(&format!("eval --sae @run --activations @store --hook {reads} --targets-hook {writes}"));
+    assert!((n("fvu") - number(&stored["fvu"])).abs() < 1e-6);
+    let splice = |more: &str| changed(&setting, &format!("--sae @run --do splice {more}"))[0].clone();
+    let spliced = splice(&format!("--hook {writes}"));
+    assert!((number(&spliced["loss"]) - n("ce_loss_with_sae")).abs() < 1e-9);
+    assert!(number(&splice(&format!("--hook {writes} --keep-error"))["kl"]) < 1e-9);
+    let other = splice(&format!("--hook {writes} --reads blocks.0.mlp.hook_in"));
+    assert!(number(&other["kl"]) != number(&spliced["kl"]));
+    setting.document(&format!(
+        "generate --model @model --tokens 20 --hook {writes} --sae @run --do splice --out @own.txt"
+    ));
+    for (line, says) in [
+        (format!("intervene {text} --hook blocks.*.hook_mlp_out --sae @run --do splice"), "blocks.*.hook_mlp_out"),
+        (format!("intervene {text} --hook {writes} blocks.0.hook_mlp_out --sae @run --do splice"), "found 2"),
+        (format!("intervene {text} --hook blocks.0.hook_mlp_out --sae @run --do splice"), "a hook after"),
+        (format!("intervene {text} --hook {writes} --sae @run --latents 3 --do zero"), "transcoder"),
+        (format!("intervene {text} --hook {writes} --sae @run --latents 3 --do zero --reads {reads}"), "--reads"),
+        (format!("attribute --model @model --token-ids 1,2 --hook {reads} --sae @run"), "transcoder"),
+        (format!("eval --sae @run {text} --targets-hook blocks.1.mlp.hook_post"), "width 24"),
+        (format!("eval --sae @run {text} --hook blocks.1.hook_resid_post"), "a hook after"),
+    ] {
+        let told = setting.refused(&line);
+        assert!(told.contains(says), "{line}: {told}");
+    }
+}
+
 #[test]
 fn sampling_can_be_steered() {
     let setting = Setting::new();

@@ -3,11 +3,13 @@
 use std::io::{self, Write};
 
 use serde_json::{Value, json};
+use superlens::sae::files::Loaded;
 use superlens_lm::model::{Config, Site};
 use superlens_tensor::Mat;
 use superlens_tensor::io::{ReadOptions, read_directions};
 
-use super::changes::fitting;
+use super::changes::warn_of_other_hook;
+use super::eval::dictionary;
 use super::likeliest::likeliest;
 use super::model_files::Model;
 use super::prompt::Spelling;
@@ -92,7 +94,16 @@ fn directions(args: &Promotes, site: Site, config: &Config) -> Result<(Vec<Strin
         return Ok(((0..mat.rows()).map(|i| format!("row {i}")).collect(), mat));
     }
     if let (Some(path), false) = (&args.sae, args.latents.is_empty()) {
-        let sae = fitting(path, &[site], config)?;
+        // Latents write where the dictionary rebuilds, which for a transcoder is not where it reads.
+        let Loaded { sae, mut metadata } = dictionary(path)?;
+        if sae.d_out() != width {
+            let what = format!("rebuilds activations of width {}, but {site} has {width}", sae.d_out());
+            return Err(Failure::Input(format!("--sae {}: {what}", path.display())));
+        }
+        if let Some(rebuilt) = metadata.get("hook_name_out").cloned() {
+            metadata.insert("hook_name".into(), rebuilt);
+        }
+        warn_of_other_hook(path, &metadata, &[site]);
         below("--latents", &args.latents, sae.d_sae())?;
         let names = args.latents.iter().map(|j| format!("latent {j}")).collect();
         return Ok((names, sae.w_dec.select_rows(&args.latents)));
