@@ -20,7 +20,7 @@ use superlens::toy::lab::TOYS;
 pub use attribute::{Attribute, Method};
 pub use geometry::{Coherence, Geometry, GeometryCommand, Pack, Readout, Room, Table};
 pub use intervene::{ChangeArg, ChangeArgs, Intervene};
-pub use lens::{Lens, Promotes};
+pub use lens::{Attention, Lens, Promotes};
 pub use model::{
     Fetch, Generate, Harvest, ModelAbout, ModelFiles, Prediction, Prompt, Reading, RunModel, Sample, SplitArg, Texts,
 };
@@ -101,6 +101,7 @@ pub enum Command {
     RunModel(Box<RunModel>),
     Generate(Box<Generate>),
     Intervene(Box<Intervene>),
+    Attention(Attention),
     Attribute(Box<Attribute>),
     Lens(Lens),
     Promotes(Promotes),

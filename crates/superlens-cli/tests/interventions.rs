@@ -204,6 +204,31 @@ fn a_prediction_is_taken_apart() {
 }
 
 #[test]
+fn where_heads_look_is_a_page() {
+    let setting = Setting::new();
+    let line = "attention --model @model --token-ids 1,35,51,52,60 --out";
+    let told = setting.document(&format!("{line} @all.html"));
+    let heads = told["heads"].as_array().unwrap();
+    assert_eq!((heads.len(), &told["tokens"]), (2 * 4, &json!(5)));
+    assert!(heads.iter().all(|head| (0.0..=1.0).contains(&number(&head["previous"]))));
+    let page = fs::read_to_string(setting.path("all.html")).unwrap();
+    assert!(page.contains("Layer 1") && page.contains("head 3") && !page.contains("src="));
+    let one = setting.document(&format!("{line} @one.html --layers 1"));
+    assert_eq!(one["heads"].as_array().unwrap()[..], heads[4..]);
+    let long = vec!["1"; 201].join(",");
+    for (line, says) in [
+        (format!("{line} @out --layers 2"), "0 to 1"),
+        (format!("{line} @all.html"), "there already"),
+        (format!("attention --model @model --token-ids {long} --out @out"), "run-model"),
+    ] {
+        let words = setting.words(&line);
+        let out = superlens(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        let told = String::from_utf8(out.stderr).unwrap();
+        assert!(out.status.code() == Some(2) && told.contains(says), "{line}: {told}");
+    }
+}
+
+#[test]
 fn what_a_prediction_counts_on_is_told() {
     let setting = with_dictionary();
     let attribute =

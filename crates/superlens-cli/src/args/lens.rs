@@ -1,4 +1,4 @@
-//! What can be typed after `superlens lens` and `superlens promotes`.
+//! What can be typed after `superlens lens`, `superlens attention` and `superlens promotes`.
 
 use std::path::PathBuf;
 
@@ -31,6 +31,31 @@ pub struct Lens {
     /// How many tokens to show of each stream
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = super::one_at_least)]
     pub top: usize,
+}
+
+/// Draw where the heads of a model look in a text
+///
+/// Writes one page that opens offline: a picture for each layer, a square for each head, a row for each token.
+#[derive(Args, Debug)]
+#[command(group(ArgGroup::new("needs_model").arg("model").required(true)))]
+#[command(after_help = "\
+Examples:
+  superlens attention --model gpt2 --text prompt.txt --out heads.html
+  superlens attention --model gpt2 --text prompt.txt --layers 5,6 --out heads.html --json
+
+--json prints {tokens, heads: [{layer, head, first, previous, itself}], out}: how much of its attention a head gives to the first token, the one
+before and the token itself, on average over the tokens after the first. \"superlens run-model\" writes the patterns as numbers.")]
+pub struct Attention {
+    #[command(flatten)]
+    pub model: ModelFiles,
+    #[command(flatten)]
+    pub prompt: Prompt,
+    /// These layers only, counted from 0
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub layers: Vec<usize>,
+    /// The page to write, a new .html file
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
 }
 
 /// Say which next tokens neurons, latents or directions promote and suppress
