@@ -25,6 +25,13 @@ fn a_model_is_told_with_its_hooks() {
     assert!(hooks.contains(&"blocks.1.mlp.hook_pre_linear") && hooks.contains(&"logits"), "{hooks:?}");
     assert_eq!(told["tokenizer"]["tokens"], 259);
     assert_eq!(told["weights"].as_array().unwrap().len(), 2);
+    let told = setting.document("model @model --text @text.txt --skip-special-tokens");
+    let layers = told["activations"].as_array().unwrap();
+    assert_eq!(layers.len(), 2);
+    let neurons = &layers[1]["neurons"];
+    assert!(neurons["columns"].as_f64().unwrap() > neurons["rotated"].as_f64().unwrap(), "{neurons}");
+    let out = superlens(&["model", &setting.path("model"), "--text", &setting.path("text.txt")]);
+    assert!(String::from_utf8(out.stdout).unwrap().contains("excess kurtosis of activations"));
     // One that can't be read is told as what it is, and no reason to say nothing of the model.
     fs::write(setting.path("model/tok.bin"), [1]).unwrap();
     let out = superlens(&["model", &setting.path("model")]);

@@ -243,7 +243,11 @@ pub struct Generate {
 #[command(after_help = "\
 Examples:
   superlens model gpt2
-  superlens model stories260K --json")]
+  superlens model gpt2 --text held_out.txt --skip-special-tokens
+  superlens model stories260K --json
+
+With --text, --json also has activations: [{neurons, stream}], a layer each, both {columns, rotated, alignment}: the mean excess kurtosis over the
+columns, over random directions, and the share of the former that is gone in the latter.")]
 pub struct ModelAbout {
     /// The model: a folder with config.json and model.safetensors (or its shards), a .bin file of llama2.c, or the name of a model in the
     /// Hugging Face cache, OWNER/NAME[@REVISION]
@@ -251,4 +255,10 @@ pub struct ModelAbout {
     /// The tokenizer, where it isn't beside the model
     #[arg(long, value_name = "FILE")]
     pub tokenizer: Option<PathBuf>,
+    /// Also say how heavy the tails of activations are over the first 20,000 tokens of these texts: .txt, .jsonl or .parquet; - is standard input
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub text: Vec<PathBuf>,
+    /// Leave out tokens that stand for no text (BOS, [CLS], [SEP], separators), whose activations are often like no others
+    #[arg(long, requires = "text")]
+    pub skip_special_tokens: bool,
 }
