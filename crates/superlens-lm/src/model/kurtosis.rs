@@ -16,6 +16,8 @@ use crate::intervene::Text;
 
 /// Random directions of a site, at right angles to one another: enough of them for a mean, far cheaper than a whole rotation.
 const DIRECTIONS: usize = 256;
+/// Of less excess kurtosis than this a share would be one of chance.
+const LEAST: f64 = 0.5;
 /// Texts at once, whose sums are held side by side.
 const AT_ONCE: usize = 8;
 
@@ -26,7 +28,7 @@ pub struct Tails {
     pub columns: f64,
     /// The same over random directions.
     pub rotated: f64,
-    /// The share of the columns' kurtosis that a rotation takes away, `1 − rotated / columns`; `None` where there is none to take away.
+    /// The share of the columns' kurtosis that a rotation takes away, `1 − rotated / columns`; `None` where next to nothing is there to take away.
     pub alignment: Option<f64>,
 }
 
@@ -107,7 +109,7 @@ pub fn of_activations(model: &Transformer, texts: &[Text], seed: u64) -> Vec<Lay
     }
     let tails = |[columns, rotated]: &[Powers; 2]| {
         let (columns, rotated) = (columns.excess(), rotated.excess());
-        Tails { columns, rotated, alignment: (columns > 0.0).then(|| 1.0 - rotated / columns) }
+        Tails { columns, rotated, alignment: (columns > LEAST).then(|| 1.0 - rotated / columns) }
     };
     sum.chunks_exact(2).map(|of| LayerTails { neurons: tails(&of[0]), stream: tails(&of[1]) }).collect()
 }
