@@ -21,7 +21,7 @@ use superlens::toy::lab::TOYS;
 pub use attribute::{Attribute, Method};
 pub use geometry::{Coherence, Geometry, GeometryCommand, Pack, Readout, Room, Table};
 pub use intervene::{ChangeArg, ChangeArgs, Intervene};
-pub use lens::{Lens, Promotes};
+pub use lens::{Attention, Lens, Promotes};
 pub use model::{
     Fetch, Generate, Harvest, ModelAbout, ModelFiles, Prediction, Prompt, Reading, RunModel, Sample, SplitArg, Texts,
 };
@@ -75,6 +75,14 @@ pub struct Global {
     pub quiet: bool,
 }
 
+/// How many to show: one at least.
+fn one_at_least(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if n > 0 => Ok(n),
+        _ => Err("expected a whole number from 1 on".into()),
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Demo(Demo),
@@ -96,6 +104,7 @@ pub enum Command {
     RunModel(Box<RunModel>),
     Generate(Box<Generate>),
     Intervene(Box<Intervene>),
+    Attention(Attention),
     Attribute(Box<Attribute>),
     Lens(Lens),
     Promotes(Promotes),

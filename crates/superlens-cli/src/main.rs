@@ -66,6 +66,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Harvest(harvest) => commands::harvest::run(harvest, cli.global),
         Command::HarvestOnnx(harvest) => commands::harvest_onnx::run(harvest, cli.global),
         Command::RunModel(run) => commands::run_model::run(run, cli.global),
+        Command::Attention(attention) => commands::attention::run(attention, cli.global),
         Command::Attribute(attribute) => commands::attribute::run(attribute, cli.global),
         Command::Lens(lens) => commands::lens::run(lens, cli.global),
         Command::Promotes(promotes) => commands::promotes::run(promotes, cli.global),

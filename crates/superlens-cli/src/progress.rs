@@ -20,6 +20,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 const LEAST_WAIT: Duration = Duration::from_millis(20);
 /// Below this share done, the time left is a guess and not told.
 const TELLING: f64 = 0.01;
+/// Of work whose share done is known, and of other work.
+const MEASURED: &str = "{bar:32} {percent:>3} %  {msg}";
+const UNMEASURED: &str = "{spinner} {msg}";
 
 /// How far something is, from 0 to 1, and what is being done. Shown also while nothing new is told: work may be long between two looks.
 pub struct Progress {
@@ -37,11 +40,13 @@ struct Shared {
 struct State {
     /// `None` where lines are written instead.
     bar: Option<ProgressBar>,
+    /// Since when the share grows: loading a model tells nothing of how long running it takes.
     start: Instant,
     /// When to show something again.
     next: Instant,
     wait: Duration,
-    fraction: f64,
+    /// `None` while it is not known how much there is to do.
+    fraction: Option<f64>,
     stage: String,
     over: bool,
 }
@@ -51,17 +56,15 @@ impl Progress {
         let start = Instant::now();
         let bar = (stderr().is_terminal() && !quiet).then(|| {
             let bar = ProgressBar::with_draw_target(Some(STEPS), ProgressDrawTarget::stderr());
-            match ProgressStyle::with_template("{bar:32} {percent:>3} %  {msg}") {
-                Ok(style) => bar.with_style(style),
-                Err(_) => bar,
-            }
+            restyle(&bar, UNMEASURED);
+            bar
         });
         let state = State {
             next: if bar.is_some() { start } else { start + FIRST_LINE },
             bar,
             start,
             wait: FIRST_LINE,
-            fraction: 0.0,
+            fraction: None,
             stage: "working".into(),
             over: false,
         };
@@ -78,12 +81,14 @@ impl Progress {
         if self.quiet {
             return;
         }
-        let mut state = self.shared.lock();
-        state.fraction = fraction.clamp(0.0, 1.0);
-        if state.stage != stage {
-            state.stage = stage.into();
+        self.shared.lock().turn(Some(fraction.clamp(0.0, 1.0)), stage);
+    }
+
+    /// Now at `stage`, of which nobody knows how long it takes.
+    pub fn stage(&self, stage: &str) {
+        if !self.quiet {
+            self.shared.lock().turn(None, stage);
         }
-        state.show(Instant::now());
     }
 
     /// Runs `print`, which writes to the terminal, with the bar out of its way.
@@ -113,7 +118,28 @@ impl Shared {
     }
 }
 
+fn restyle(bar: &ProgressBar, template: &str) {
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+}
+
 impl State {
+    fn turn(&mut self, fraction: Option<f64>, stage: &str) {
+        let now = Instant::now();
+        if self.fraction.is_none() != fraction.is_none() {
+            self.start = now;
+            if let Some(bar) = &self.bar {
+                restyle(bar, if fraction.is_some() { MEASURED } else { UNMEASURED });
+            }
+        }
+        self.fraction = fraction;
+        if self.stage != stage {
+            self.stage = stage.into();
+        }
+        self.show(now);
+    }
+
     /// If it is time for that.
     fn show(&mut self, now: Instant) {
         if now < self.next || self.over {
@@ -123,23 +149,24 @@ impl State {
         match &self.bar {
             Some(bar) => {
                 self.next = now + REDRAW;
-                bar.set_position((self.fraction * STEPS as f64) as u64);
+                bar.set_position((self.fraction.unwrap_or(0.0) * STEPS as f64) as u64);
                 bar.set_message(format!("{}{left}", self.stage));
             }
             None => {
                 self.next = now + self.wait;
                 self.wait = (2 * self.wait).min(LONGEST_WAIT);
-                say(&format!("{:3.0} %  {}{left}", 100.0 * self.fraction, self.stage));
+                match self.fraction {
+                    Some(fraction) => say(&format!("{:3.0} %  {}{left}", 100.0 * fraction, self.stage)),
+                    None => say(&format!("  –    {}", self.stage)),
+                }
             }
         }
     }
 
     /// How long the rest takes if it goes on as so far; nothing while that can't be told.
     fn left(&self, now: Instant) -> String {
-        if self.fraction < TELLING {
-            return String::new();
-        }
-        let left = (now - self.start).mul_f64((1.0 - self.fraction) / self.fraction);
+        let Some(fraction) = self.fraction.filter(|&fraction| fraction >= TELLING) else { return String::new() };
+        let left = (now - self.start).mul_f64((1.0 - fraction) / fraction);
         format!(", {:#} left", HumanDuration(Duration::from_secs(left.as_secs_f64().ceil() as u64)))
     }
 }
@@ -174,8 +201,9 @@ mod tests {
             state.fraction = fraction;
             state.left(state.start + Duration::from_secs(seconds))
         };
-        assert_eq!(left(0.25, 10), ", 30s left");
-        assert_eq!(left(0.001, 10), "");
-        assert_eq!(left(1.0, 90), ", 0s left");
+        assert_eq!(left(Some(0.25), 10), ", 30s left");
+        assert_eq!(left(Some(0.001), 10), "");
+        assert_eq!(left(Some(1.0), 90), ", 0s left");
+        assert_eq!(left(None, 10), "");
     }
 }

@@ -21,6 +21,12 @@ fn with_dictionary() -> Setting {
     setting
 }
 
+fn npy(shape: &str, numbers: &[f32]) -> Vec<u8> {
+    let header = format!("{:<117}\n", format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}"));
+    let numbers: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
+    [b"\x93NUMPY\x01\x00\x76\x00".as_slice(), header.as_bytes(), &numbers].concat()
+}
+
 fn changed(setting: &Setting, line: &str) -> Vec<Value> {
     let told = setting.document(&format!("intervene --model @model --text @text.txt --context 16 {line}"));
     assert!(told["loss"].as_f64().unwrap() > 1.0 && told["tokens"].as_u64().unwrap() > 3000);
@@ -114,6 +120,46 @@ fn what_a_dictionary_keeps_is_told() {
     assert!((number(&splice[0]["loss"]) - n("ce_loss_with_sae")).abs() < 1e-9);
 }
 
+/// A transcoder is put where it writes, and made of what it reads in the same run.
+#[test]
+fn what_a_transcoder_keeps_is_told() {
+    let setting = Setting::new();
+    let (reads, writes) = ("blocks.1.ln2.hook_normalized", "blocks.1.hook_mlp_out");
+    let text = "--model @model --text @text.txt --context 16";
+    setting.document(&format!("harvest {text} --dtype f32 --hook {reads} {writes} --out @store"));
+    setting.document(&format!(
+        "train --activations @store --hook {reads} --targets-hook {writes} --arch transcoder --d-sae 48 --k 6 --steps 300 --batch 256 --lr 0.003 --out @run"
+    ));
+    let told = setting.document(&format!("eval --sae @run {text}"));
+    let n = |name: &str| number(&told[name]);
+    assert!(n("ce_loss_score") > 0.3 && n("kl_div_score") > 0.3 && n("kl_div_score") < 1.0, "{told}");
+    let stored =
+        setting.document(&format!("eval --sae @run --activations @store --hook {reads} --targets-hook {writes}"));
+    assert!((n("fvu") - number(&stored["fvu"])).abs() < 1e-6);
+    let splice = |more: &str| changed(&setting, &format!("--sae @run --do splice {more}"))[0].clone();
+    let spliced = splice(&format!("--hook {writes}"));
+    assert!((number(&spliced["loss"]) - n("ce_loss_with_sae")).abs() < 1e-9);
+    assert!(number(&splice(&format!("--hook {writes} --keep-error"))["kl"]) < 1e-9);
+    let other = splice(&format!("--hook {writes} --reads blocks.0.mlp.hook_in"));
+    assert!(number(&other["kl"]) != number(&spliced["kl"]));
+    setting.document(&format!(
+        "generate --model @model --tokens 20 --hook {writes} --sae @run --do splice --out @own.txt"
+    ));
+    for (line, says) in [
+        (format!("intervene {text} --hook blocks.*.hook_mlp_out --sae @run --do splice"), "blocks.*.hook_mlp_out"),
+        (format!("intervene {text} --hook {writes} blocks.0.hook_mlp_out --sae @run --do splice"), "found 2"),
+        (format!("intervene {text} --hook blocks.0.hook_mlp_out --sae @run --do splice"), "a hook after"),
+        (format!("intervene {text} --hook {writes} --sae @run --latents 3 --do zero"), "transcoder"),
+        (format!("intervene {text} --hook {writes} --sae @run --latents 3 --do zero --reads {reads}"), "--reads"),
+        (format!("attribute --model @model --token-ids 1,2 --hook {reads} --sae @run"), "transcoder"),
+        (format!("eval --sae @run {text} --targets-hook blocks.1.mlp.hook_post"), "width 24"),
+        (format!("eval --sae @run {text} --hook blocks.1.hook_resid_post"), "a hook after"),
+    ] {
+        let told = setting.refused(&line);
+        assert!(told.contains(says), "{line}: {told}");
+    }
+}
+
 #[test]
 fn sampling_can_be_steered() {
     let setting = Setting::new();
@@ -158,6 +204,31 @@ fn a_prediction_is_taken_apart() {
 }
 
 #[test]
+fn where_heads_look_is_a_page() {
+    let setting = Setting::new();
+    let line = "attention --model @model --token-ids 1,35,51,52,60 --out";
+    let told = setting.document(&format!("{line} @all.html"));
+    let heads = told["heads"].as_array().unwrap();
+    assert_eq!((heads.len(), &told["tokens"]), (2 * 4, &json!(5)));
+    assert!(heads.iter().all(|head| (0.0..=1.0).contains(&number(&head["previous"]))));
+    let page = fs::read_to_string(setting.path("all.html")).unwrap();
+    assert!(page.contains("Layer 1") && page.contains("head 3") && !page.contains("src="));
+    let one = setting.document(&format!("{line} @one.html --layers 1"));
+    assert_eq!(one["heads"].as_array().unwrap()[..], heads[4..]);
+    let long = vec!["1"; 201].join(",");
+    for (line, says) in [
+        (format!("{line} @out --layers 2"), "0 to 1"),
+        (format!("{line} @all.html"), "there already"),
+        (format!("attention --model @model --token-ids {long} --out @out"), "run-model"),
+    ] {
+        let words = setting.words(&line);
+        let out = superlens(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        let told = String::from_utf8(out.stderr).unwrap();
+        assert!(out.status.code() == Some(2) && told.contains(says), "{line}: {told}");
+    }
+}
+
+#[test]
 fn what_a_prediction_counts_on_is_told() {
     let setting = with_dictionary();
     let attribute =
@@ -191,6 +262,70 @@ fn what_a_prediction_counts_on_is_told() {
     assert!(setting.refused(&both).contains("--method integrated"));
 }
 
+/// Ids need no tokenizer; what can't be told without one is told to need it.
+#[test]
+fn tokens_are_told_by_their_ids_where_there_is_no_tokenizer() {
+    let setting = Setting::new();
+    let line = "--model @model --token-ids 1,35,51,52,60";
+    let with = setting.document(&format!("lens {line}"));
+    fs::remove_file(setting.path("model/tok.bin")).unwrap();
+    let without = setting.document(&format!("lens {line}"));
+    assert_eq!((&with["logit"], &with["capped"]), (&without["logit"], &json!(null)));
+    assert!(with["token"]["token"].is_string() && without["token"]["token"].is_null());
+    let other = setting.document(&format!("lens {line} --token-id 7"));
+    assert_eq!(other["token"], json!({"token": null, "id": 7}));
+    let words = setting.words(&format!("attribute {line} --hook hook_embed --top 3"));
+    let out = superlens(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    let (shown, told) = (String::from_utf8(out.stdout).unwrap(), String::from_utf8(out.stderr).unwrap());
+    assert!(out.status.success() && shown.contains("#60") && told.starts_with("warning: "), "{shown}{told}");
+    setting.document("promotes --model @model --hook blocks.1.mlp.hook_post --columns 3");
+    for line in [format!("lens {line} --token 0"), "lens --model @model --text @text.txt".into()] {
+        assert!(setting.refused(&line).contains("merges.txt"), "{line}");
+    }
+}
+
+/// The parts are of the logit before the cap, and what the cap makes of it is what the model computes.
+#[test]
+fn a_cap_on_the_logits_is_told() {
+    let setting = Setting::new();
+    let model = format!("{}/../../fixtures/families/gemma2-published", env!("CARGO_MANIFEST_DIR"));
+    let line = format!("--model {model} --token-ids 3,41,7,7");
+    let told = setting.document(&format!("lens {line} --token-id 5"));
+    let attributed = setting.document(&format!("attribute {line} --token-id 5 --hook hook_embed"));
+    assert!((number(&told["capped"]) - number(&attributed["logit"])).abs() < 1e-4);
+    let words = setting.words(&format!("lens {line} --token-id 5"));
+    let out = superlens(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(String::from_utf8(out.stdout).unwrap().contains("caps it softly"));
+}
+
+/// Names of several hooks mean those that can be used.
+#[test]
+fn a_star_passes_over_hooks_that_cannot_be_used() {
+    let setting = with_dictionary();
+    let hooks = |value: &Value| value["hooks"].as_array().unwrap().len();
+    let all = hooks(&setting.document("model @model"));
+    let attributed = setting.document("attribute --model @model --token-ids 1,35 --hook * --top 1");
+    assert_eq!(hooks(&attributed), all - 2 * 3 - 1, "all but scores, patterns, heads' results and the logits");
+    let of_width = setting.document("attribute --model @model --token-ids 1,35 --hook blocks.1.* --sae @run --top 1");
+    assert!(of_width["hooks"].as_array().unwrap().iter().any(|h| h["hook"] == HOOK) && hooks(&of_width) < 12);
+    assert_eq!(changed(&setting, "--hook blocks.0.* --do zero --heads 0 --each").len(), 6);
+    let line = "intervene --model @model --text @text.txt --hook blocks.*.attn.hook_pattern --do zero";
+    assert!(setting.refused(line).contains("row for each token"));
+}
+
+/// A vector is one direction.
+#[test]
+fn a_direction_needs_no_second_axis() {
+    let setting = Setting::new();
+    let direction: Vec<f32> = (0..24).map(|i| (i as f32).sin()).collect();
+    fs::write(setting.path("row.npy"), npy("(1, 24)", &direction)).unwrap();
+    fs::write(setting.path("vector.npy"), npy("(24,)", &direction)).unwrap();
+    let kl = |file: &str| number(&changed(&setting, &format!("--hook {HOOK} --do zero --direction @{file}"))[0]["kl"]);
+    assert_eq!(kl("row.npy"), kl("vector.npy"));
+    let promoted = |file: &str| setting.document(&format!("promotes --model @model --hook {HOOK} --direction @{file}"));
+    assert_eq!(promoted("row.npy"), promoted("vector.npy"));
+}
+
 #[test]
 fn what_is_promoted_is_told_of_neurons_latents_and_directions() {
     let setting = with_dictionary();
@@ -208,11 +343,7 @@ fn what_is_promoted_is_told_of_neurons_latents_and_directions() {
 #[test]
 fn what_cannot_be_changed_is_told_in_a_line() {
     let setting = with_dictionary();
-    fs::write(setting.path("zero.npy"), {
-        let header = format!("{:<117}\n", "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 24), }");
-        [b"\x93NUMPY\x01\x00\x76\x00".as_slice(), header.as_bytes(), &[0; 96]].concat()
-    })
-    .unwrap();
+    fs::write(setting.path("zero.npy"), npy("(1, 24)", &[0.0; 24])).unwrap();
     fs::write(setting.path("short.txt"), "01").unwrap();
     fs::write(setting.path("empty.txt"), "\n").unwrap();
     let intervene = format!("intervene --model @model --text @text.txt --hook {HOOK}");
@@ -247,6 +378,11 @@ fn what_cannot_be_changed_is_told_in_a_line() {
         ),
         ("lens --model @model --token-ids 1,2 --position 2".into(), "0 to 1"),
         ("lens --model @model --token-ids 1,2 --token 012".into(), "one token"),
+        ("lens --model @model --token-ids 1,2 --token-id 61".into(), "0 to 60, found 61"),
+        ("lens --model @model --token-ids 1,2 --top 0".into(), "from 1 on"),
+        ("attribute --model @model --token-ids 1,2 --hook hook_embed --steps 5".into(), "--method integrated"),
+        (format!("promotes --model @model --hook {HOOK} --columns 3 --sae @run"), "--sae"),
+        (format!("promotes --model @model --hook {HOOK} --direction @zero.npy"), "no direction"),
         ("lens --model @model".into(), "--text"),
         ("promotes --model @model --hook blocks.1.mlp.hook_post --columns 37".into(), "0 to 36"),
         ("promotes --model @model --hook blocks.1.mlp.hook_pre --columns 3".into(), "hook_post"),

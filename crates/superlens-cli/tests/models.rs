@@ -25,6 +25,13 @@ fn a_model_is_told_with_its_hooks() {
     assert!(hooks.contains(&"blocks.1.mlp.hook_pre_linear") && hooks.contains(&"logits"), "{hooks:?}");
     assert_eq!(told["tokenizer"]["tokens"], 259);
     assert_eq!(told["weights"].as_array().unwrap().len(), 2);
+    let told = setting.document("model @model --text @text.txt --skip-special-tokens");
+    let layers = told["activations"].as_array().unwrap();
+    assert_eq!(layers.len(), 2);
+    let neurons = &layers[1]["neurons"];
+    assert!(neurons["columns"].as_f64().unwrap() > neurons["rotated"].as_f64().unwrap(), "{neurons}");
+    let out = superlens(&["model", &setting.path("model"), "--text", &setting.path("text.txt")]);
+    assert!(String::from_utf8(out.stdout).unwrap().contains("excess kurtosis of activations"));
     // One that can't be read is told as what it is, and no reason to say nothing of the model.
     fs::write(setting.path("model/tok.bin"), [1]).unwrap();
     let out = superlens(&["model", &setting.path("model")]);
@@ -77,11 +84,38 @@ fn a_harvest_is_a_store() {
     let again = setting.refused(&format!("{line} blocks.1.hook_resid_post --out @store"));
     assert!(again.contains("name a new folder"), "{again}");
     let fewer = setting.document(&format!("{line} blocks.1.hook_mlp_out --max-tokens 100 --out @fewer"));
-    assert_eq!(fewer["rows"], 100);
+    assert_eq!((&fewer["rows"], &fewer["tokens"]), (&json!(100), &json!(100)), "what is stored");
+    let all = setting.document("harvest --model @model --text @text.txt --hook blocks.1.* --out @all");
+    assert_eq!(all["hooks"].as_object().unwrap().len(), 17, "scores and patterns are passed over");
     let plain = setting.document(&format!("{line} blocks.1.hook_mlp_out --skip-special-tokens --out @plain"));
     assert!(plain["rows"].as_u64() < told["rows"].as_u64());
     let trained = setting.document("train --activations @fewer --d-sae 32 --k 4 --steps 5 --batch 64 --out @run");
     assert_eq!(trained["steps"], 5);
+}
+
+/// What a model makes of sequences longer than those that it was trained on is computed, and told to be that.
+#[test]
+fn sequences_longer_than_the_model_was_made_for_are_warned_of() {
+    let setting = Setting::new();
+    let path = setting.path("model/config.json");
+    let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    config["max_position_embeddings"] = json!(4);
+    fs::write(path, config.to_string()).unwrap();
+    for (line, warns) in [
+        ("run-model --model @model --token-ids 1,2,3,4 --out @four", false),
+        ("run-model --model @model --token-ids 1,2,3,4,5 --out @five", true),
+        ("lens --model @model --token-ids 1,2,3,4,5", true),
+        ("harvest --model @model --text @text.txt --context 4 --hook hook_embed --out @short", false),
+        ("harvest --model @model --text @text.txt --context 5 --hook hook_embed --out @long", true),
+        ("intervene --model @model --text @text.txt --context 5 --hook hook_embed --do zero", true),
+    ] {
+        let words = setting.words(line);
+        let out = superlens(&words.iter().map(String::as_str).chain(["--quiet"]).collect::<Vec<_>>());
+        let told = String::from_utf8(out.stderr).unwrap();
+        let said =
+            told.contains("warning: ") && told.contains("5 tokens") && told.contains("4 (max_position_embeddings)");
+        assert!(out.status.success() && said == warns, "{line}: {told}");
+    }
 }
 
 /// A harvest that was killed, wherever it was, goes on to the bytes of one that was not.
@@ -159,6 +193,7 @@ fn a_graph_of_onnx_is_harvested() {
     let (graph, samples) = (fixture("tiny_cnn.onnx"), fixture("tiny_cnn.safetensors"));
     let about = setting.document(&format!("model {graph}"));
     assert!(about["nodes"].as_array().unwrap().iter().any(|node| node["name"] == "/c2/relu"));
+    assert!(setting.refused(&format!("model {graph} --tokenizer @model")).contains("--tokenizer"));
     let line = format!("harvest-onnx {graph} --inputs {samples} --key image --dtype f32");
     let told = setting.document(&format!("{line} --hook /c2/relu --out @store"));
     assert_eq!(

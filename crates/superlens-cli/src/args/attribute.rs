@@ -34,11 +34,11 @@ pub struct Attribute {
     pub sae: Option<PathBuf>,
     #[arg(long, value_enum, default_value_t = Method::Gradient, value_name = "METHOD", help = "How")]
     pub method: Method,
-    /// Points on the way from zero, of integrated gradients
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub steps: u32,
+    /// Points on the way from zero, of integrated gradients [default: 32]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub steps: Option<u32>,
     /// How many to show of each hook
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = super::one_at_least)]
     pub top: usize,
 }
 

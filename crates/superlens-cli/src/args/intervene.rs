@@ -76,6 +76,9 @@ pub struct ChangeArgs {
     /// For "splice": add what the dictionary leaves unexplained
     #[arg(long, requires = "sae")]
     pub keep_error: bool,
+    /// For "splice" with a transcoder, which is put at --hook: the hook that it reads [default: the one that its files say]
+    #[arg(long, value_name = "NAME", requires = "sae")]
+    pub reads: Option<String>,
     /// For "patch": a text whose activations are put in the place of those at the same positions
     #[arg(long, value_name = "FILE")]
     pub from: Option<PathBuf>,
@@ -98,6 +101,6 @@ pub enum ChangeArg {
     Steer,
     /// That at the same position of another text
     Patch,
-    /// The reconstruction of a dictionary
+    /// The reconstruction of a dictionary, or what a transcoder makes of an earlier hook
     Splice,
 }

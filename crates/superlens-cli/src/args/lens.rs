@@ -1,4 +1,4 @@
-//! What can be typed after `superlens lens` and `superlens promotes`.
+//! What can be typed after `superlens lens`, `superlens attention` and `superlens promotes`.
 
 use std::path::PathBuf;
 
@@ -16,9 +16,11 @@ use super::{ModelFiles, Prediction, Prompt};
 Examples:
   superlens lens --model gpt2 --text prompt.txt
   superlens lens --model gpt2 --text prompt.txt --position 7 --token \" Paris\" --top 3 --json
+  superlens lens --model gpt2 --token-ids 464,3139,286 --token-id 6342
 
---json prints {tokens, position, token, lens: [{stream, next: [{token, id, probability}]}], logit, parts: [{part, logit}], bias}. The parts and
-the bias add up to the logit, any cap left out; the scale of the last norm is taken as it is.")]
+--json prints {tokens, position, token, lens: [{stream, next: [{token, id, probability}]}], logit, capped, parts: [{part, logit}],
+bias}. The parts and the bias add up to the logit; the scale of the last norm is taken as it is. Where the model caps its logits (Gemma 2), capped
+is what it makes of the logit, otherwise null.")]
 pub struct Lens {
     #[command(flatten)]
     pub model: ModelFiles,
@@ -27,8 +29,33 @@ pub struct Lens {
     #[command(flatten)]
     pub prediction: Prediction,
     /// How many tokens to show of each stream
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = super::one_at_least)]
     pub top: usize,
+}
+
+/// Draw where the heads of a model look in a text
+///
+/// Writes one page that opens offline: a picture for each layer, a square for each head, a row for each token.
+#[derive(Args, Debug)]
+#[command(group(ArgGroup::new("needs_model").arg("model").required(true)))]
+#[command(after_help = "\
+Examples:
+  superlens attention --model gpt2 --text prompt.txt --out heads.html
+  superlens attention --model gpt2 --text prompt.txt --layers 5,6 --out heads.html --json
+
+--json prints {tokens, heads: [{layer, head, first, previous, itself}], out}: how much of its attention a head gives to the first token, the one
+before and the token itself, on average over the tokens after the first. \"superlens run-model\" writes the patterns as numbers.")]
+pub struct Attention {
+    #[command(flatten)]
+    pub model: ModelFiles,
+    #[command(flatten)]
+    pub prompt: Prompt,
+    /// These layers only, counted from 0
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub layers: Vec<usize>,
+    /// The page to write, a new .html file
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
 }
 
 /// Say which next tokens neurons, latents or directions promote and suppress
@@ -51,10 +78,10 @@ pub struct Promotes {
     #[arg(long, value_name = "NAME")]
     pub hook: String,
     /// Columns: neurons
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "sae")]
     pub columns: Vec<usize>,
     /// Rows of a .npy, .npz or .safetensors file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "sae")]
     pub direction: Option<PathBuf>,
     /// Which array of the file, where it holds several
     #[arg(long, value_name = "NAME", requires = "direction")]
@@ -65,6 +92,6 @@ pub struct Promotes {
     #[arg(long, value_name = "DIR", help = "The dictionary")]
     pub sae: Option<PathBuf>,
     /// How many tokens to show each way
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = super::one_at_least)]
     pub top: usize,
 }

@@ -57,8 +57,8 @@ Examples:
 
 \"superlens model DIR\" lists a model's hooks. Rows come in the order of the texts, one a token; tokens.parquet in the store tells which.
 
---json prints {tokens, seconds, tokens_per_s, peak_anon_mb, hooks: {name: width}, rows, out}; seconds cover tokenising, the forward pass and
-writing.")]
+--json prints {tokens, seconds, tokens_per_s, peak_anon_mb, hooks: {name: width}, rows, out}; tokens and rows are what the store holds, those of
+an ended harvest that this one went on with too; tokens_per_s is of this run, and its seconds cover tokenising, the forward pass and writing.")]
 pub struct Harvest {
     #[command(flatten)]
     pub model: ModelFiles,
@@ -125,7 +125,7 @@ pub struct Prompt {
     /// The text, a whole file but for a line break at its end; - is standard input
     #[arg(long, value_name = "FILE", required_unless_present = "token_ids", conflicts_with = "token_ids")]
     pub text: Option<PathBuf>,
-    /// The tokens instead, as they are: nothing is put around them
+    /// The tokens instead, as they are: nothing is put around them, and no tokenizer is needed
     #[arg(long, value_name = "LIST")]
     pub token_ids: Option<String>,
     /// The text without the tokens that the tokenizer puts around it (BOS, [CLS], [SEP])
@@ -142,6 +142,9 @@ pub struct Prediction {
     /// The token whose logit it is: a text that is one token [default: the likeliest]
     #[arg(long, value_name = "TEXT")]
     pub token: Option<String>,
+    /// That token by its id
+    #[arg(long, value_name = "ID", conflicts_with = "token")]
+    pub token_id: Option<u32>,
 }
 
 /// How texts become documents.
@@ -240,7 +243,11 @@ pub struct Generate {
 #[command(after_help = "\
 Examples:
   superlens model gpt2
-  superlens model stories260K --json")]
+  superlens model gpt2 --text held_out.txt --skip-special-tokens
+  superlens model stories260K --json
+
+With --text, --json also has activations: [{neurons, stream}], a layer each, both {columns, rotated, alignment}: the mean excess kurtosis over the
+columns, over random directions, and the share of the former that is gone in the latter.")]
 pub struct ModelAbout {
     /// The model: a folder with config.json and model.safetensors (or its shards), a .bin file of llama2.c, or the name of a model in the
     /// Hugging Face cache, OWNER/NAME[@REVISION]
@@ -248,4 +255,10 @@ pub struct ModelAbout {
     /// The tokenizer, where it isn't beside the model
     #[arg(long, value_name = "FILE")]
     pub tokenizer: Option<PathBuf>,
+    /// Also say how heavy the tails of activations are over the first 20,000 tokens of these texts: .txt, .jsonl or .parquet; - is standard input
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub text: Vec<PathBuf>,
+    /// Leave out tokens that stand for no text (BOS, [CLS], [SEP], separators), whose activations are often like no others
+    #[arg(long, requires = "text")]
+    pub skip_special_tokens: bool,
 }

@@ -106,7 +106,8 @@ Examples:
   superlens eval --sae runs/mlp3 --model gpt2 --text held_out.txt --hook blocks.3.mlp.hook_post
 
 With --model the reconstruction is also put in the place of the activations, and the loss of the model's predictions over --text told
-against that of zeros and of the mean in their place; without --activations, those of these texts are measured on.
+against that of zeros and of the mean in their place; without --activations, those of these texts are measured on. Of a transcoder, which reads --hook,
+that is done at --targets-hook.
 
 What each number is: docs/metrics.md")]
 pub struct Eval {
@@ -121,7 +122,7 @@ pub struct Eval {
     /// What a transcoder is to rebuild, a row for each of the activations: .npy, .npz or .safetensors, or a store where those are one
     #[arg(long, value_name = "PATH")]
     pub targets: Option<PathBuf>,
-    /// Which hook of a store to rebuild; of that of the activations, where no other is named
+    /// Which hook of a store to rebuild, of that of the activations, where no other is named; with --model, which hook of it a transcoder rebuilds
     #[arg(long, value_name = "NAME")]
     pub targets_hook: Option<String>,
     /// True directions, one a row

@@ -7,13 +7,16 @@ use superlens::sae::Sae;
 use superlens_lm::model::{Batch, Gradients, Site, Transformer};
 use superlens_tensor::Mat;
 
-use super::changes::fitting;
-use super::model_files::{Model, sites};
-use super::prompt::{prediction, tokens};
+use super::changes::dictionary_at;
+use super::model_files::Model;
+use super::prompt::{Spelling, prediction, tokens};
 use super::table;
 use crate::args::{Attribute, Global, Method};
 use crate::failure::Failure;
 use crate::progress::Progress;
+
+/// Points on the way from zero, where nobody names another number.
+const STEPS: u32 = 32;
 
 /// One activation, neuron or latent at one token.
 struct Share {
@@ -34,21 +37,24 @@ struct AtHook {
 
 pub fn run(args: &Attribute, global: Global) -> Result<(), Failure> {
     let progress = Progress::new(global.quiet);
-    progress.at(0.0, "loading the model");
-    let (model, tokenizer) = Model::with_tokenizer(&args.model)?;
+    progress.stage("loading the model");
+    if args.steps.is_some() && args.method != Method::Integrated {
+        return Err(Failure::Input("--steps: goes with --method integrated; leave it out, or ask for that".into()));
+    }
+    let model = Model::open(&args.model.model)?;
+    let spelling = Spelling::open(&model, &args.model, args.prompt.text.is_some() || args.prediction.token.is_some())?;
     let config = &model.transformer.config;
-    let sites = sites(&args.hook, config)?;
-    let sae = args.sae.as_deref().map(|path| fitting(path, &sites, config)).transpose()?;
+    let (sites, sae) = dictionary_at(args.sae.as_deref(), &args.hook, config, &Site::has_gradient)?;
     if sae.is_some() && args.method == Method::Integrated {
         return Err(Failure::Input(
             "--method integrated: goes with columns; latents are attributed by gradient".into(),
         ));
     }
-    let tokenize = |text: &str| Ok(tokenizer.ids(text, !args.prompt.bare)?);
+    let tokenize = |text: &str| Ok(spelling.tokenizer().ids(text, !args.prompt.bare)?);
     let ids = tokens(&args.prompt, &model, tokenize)?;
     let batch = Batch::one(&ids);
-    let (position, token) = prediction(&model, &tokenizer, &batch, &args.prediction)?;
-    progress.at(0.3, "going back from the logit");
+    let (position, token) = prediction(&model, &spelling, &batch, &args.prediction)?;
+    progress.stage("going back from the logit");
     let seed = |logits: &Mat| {
         let mut d = Mat::zeros(logits.rows(), logits.cols());
         d[(position, token as usize)] = 1.0;
@@ -58,13 +64,13 @@ pub fn run(args: &Attribute, global: Global) -> Result<(), Failure> {
     let gradients = model.transformer.gradients(&batch, &sites, &mut |_, _| {}, &seed).map_err(told)?;
     let mut found = Vec::new();
     for (i, &site) in sites.iter().enumerate() {
-        progress.at(0.4 + 0.6 * i as f64 / sites.len() as f64, "going back from the logit");
+        progress.at(i as f64 / sites.len() as f64, "going back from the logit");
         let shares = match (&sae, args.method) {
             (Some(sae), _) => of_latents(sae, &gradients, site),
             (None, Method::Gradient) => of_columns(&gradients, site, &gradients.times_activation(site)),
             (None, Method::Integrated) => {
-                let shares =
-                    integrated(&model.transformer, &batch, &gradients, site, args.steps, &seed).map_err(told)?;
+                let steps = args.steps.unwrap_or(STEPS);
+                let shares = integrated(&model.transformer, &batch, &gradients, site, steps, &seed).map_err(told)?;
                 of_columns(&gradients, site, &shares)
             }
         };
@@ -72,7 +78,7 @@ pub fn run(args: &Attribute, global: Global) -> Result<(), Failure> {
     }
     drop(progress);
     let logit = f64::from(gradients.logits[(position, token as usize)]);
-    let spelled = |id: u32| tokenizer.text(id).unwrap_or_default();
+    let spelled = |id: u32| spelling.text(id);
     let what = if sae.is_some() { "latent" } else { "column" };
     let mut out = io::stdout().lock();
     if global.json {
@@ -91,15 +97,15 @@ pub fn run(args: &Attribute, global: Global) -> Result<(), Failure> {
     }
     writeln!(
         out,
-        "the logit of {:?} after token {position}, {:?}: {logit:.3}",
-        spelled(token),
-        spelled(ids[position])
+        "the logit of {} after token {position}, {}: {logit:.3}",
+        spelling.quoted(token),
+        spelling.quoted(ids[position])
     )?;
     for hook in &found {
         writeln!(out, "\n{}: {:+.3} in all", hook.site, hook.sum)?;
         let head = ["token", "", what, "activation", "attribution"].map(String::from);
         let row = |s: &Share| {
-            let token = format!("{:?}", spelled(ids[s.position]));
+            let token = spelling.quoted(ids[s.position]);
             [
                 s.position.to_string(),
                 token,

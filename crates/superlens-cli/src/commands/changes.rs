@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 use superlens::sae::files::Loaded;
-use superlens::sae::{LatentHandle, Sae, Splice};
+use superlens::sae::{LatentHandle, Sae, Splice, Transcode};
 use superlens_lm::intervene::{Change, Changes, Columns, Direction, Handle, Intervention, Text, Turned, gather};
 use superlens_lm::model::{Config, Point, Site};
 use superlens_lm::tokenizer::Tokenizer;
@@ -23,21 +23,40 @@ const DONORS: usize = 1 << 16;
 pub struct Held {
     sae: Option<Sae>,
     sites: Vec<Site>,
+    /// Where the dictionary reads, if it is a transcoder.
+    from: Option<Site>,
 }
 
 impl Held {
     /// # Errors
     /// Flags that don't go together, hooks that the model has not, and dictionaries of another width.
     pub fn new(args: &ChangeArgs, config: &Config) -> Result<Held, Failure> {
-        let sites = sites(&args.hook, config)?;
+        check(args)?;
+        if let (ChangeArg::Splice, Some(path)) = (args.change, &args.sae) {
+            let Loaded { sae, metadata } = dictionary(path)?;
+            if args.reads.is_some() || is_transcoder(&sae, &metadata) {
+                let [hook] = &args.hook[..] else {
+                    return Err(wrong(format!(
+                        "--hook: expected the one hook that a transcoder rebuilds, found {}",
+                        args.hook.len()
+                    )));
+                };
+                let named = (args.reads.as_deref(), Some(hook.as_str()));
+                let (from, to) = transcoder_sites(path, (&sae, &metadata), named, config, ("--reads", "--hook"))?;
+                return Ok(Held { sae: Some(sae), sites: vec![to], from: Some(from) });
+            }
+        }
+        let usable = |site: Site| match args.heads.is_empty() {
+            true => site.width(config).is_some(),
+            false => heads(site, config).is_some(),
+        };
+        let (sites, sae) = dictionary_at(args.sae.as_deref(), &args.hook, config, &usable)?;
         for site in &sites {
             if site.width(config).is_none() {
                 return Err(wrong(format!("--hook: {site} has no row for each token; nothing is changed there")));
             }
         }
-        check(args)?;
-        let sae = args.sae.as_deref().map(|path| fitting(path, &sites, config)).transpose()?;
-        Ok(Held { sae, sites })
+        Ok(Held { sae, sites, from: None })
     }
 
     /// All that is done, at once.
@@ -69,14 +88,9 @@ impl Held {
             return Ok(Box::new(direction(file, args, site, width)?));
         }
         if !args.heads.is_empty() {
-            let heads = match site {
-                Site::Block(_, Point::Z | Point::Q | Point::RotQ) => config.heads,
-                Site::Block(_, Point::K | Point::RotK | Point::V) => config.kv_heads,
-                _ => {
-                    return Err(wrong(format!(
-                        "--heads: {site} is not split into heads; name hook_z, hook_q, hook_k or hook_v"
-                    )));
-                }
+            let Some(heads) = heads(site, config) else {
+                let what = format!("{site} is not split into heads; name hook_z, hook_q, hook_k or hook_v");
+                return Err(wrong(format!("--heads: {what}")));
             };
             below("--heads", &args.heads, heads)?;
             let d = config.d_head;
@@ -122,7 +136,11 @@ impl Held {
                 ChangeArg::Patch => Change::Patch(gathered(site, handle, donor.as_slice()).rows),
                 ChangeArg::Splice => {
                     let sae = self.sae.as_ref().expect("checked: a splice has a dictionary");
-                    return Box::new(Splice { sae, keep_error: args.keep_error });
+                    let keep_error = args.keep_error;
+                    return match self.from {
+                        Some(from) => Box::new(Transcode { sae, from, keep_error }),
+                        None => Box::new(Splice { sae, keep_error }),
+                    };
                 }
             };
             Box::new(Turned { handle, change })
@@ -158,6 +176,10 @@ fn check(args: &ChangeArgs) -> Result<(), Failure> {
                 "--do splice: takes --sae and all of the activations; leave out what names parts of them".into(),
             ));
         }
+    } else if args.reads.is_some() {
+        return Err(wrong(
+            "--reads: goes with --do splice and a transcoder; other changes read what they change".into(),
+        ));
     } else if args.keep_error {
         return Err(wrong("--keep-error: goes with --do splice; other changes keep it".into()));
     } else if args.sae.is_some() && args.latents.is_empty() {
@@ -166,12 +188,75 @@ fn check(args: &ChangeArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A dictionary whose activations are those of the hooks.
-pub fn fitting(path: &Path, sites: &[Site], config: &Config) -> Result<Sae, Failure> {
+/// How many heads share a row there.
+fn heads(site: Site, config: &Config) -> Option<usize> {
+    match site {
+        Site::Block(_, Point::Z | Point::Q | Point::RotQ) => Some(config.heads),
+        Site::Block(_, Point::K | Point::RotK | Point::V) => Some(config.kv_heads),
+        _ => None,
+    }
+}
+
+/// The hooks, and the dictionary of their activations where there is one: names that stand for several then mean those of its width.
+pub fn dictionary_at(
+    sae: Option<&Path>,
+    hooks: &[String],
+    config: &Config,
+    usable: &dyn Fn(Site) -> bool,
+) -> Result<(Vec<Site>, Option<Sae>), Failure> {
+    let Some(path) = sae else { return Ok((sites(hooks, config, usable)?, None)) };
     let Loaded { sae, metadata } = dictionary(path)?;
-    check_dictionary(path, &sae, sites, config)?;
-    warn_of_other_hook(path, &metadata, sites);
-    Ok(sae)
+    let fits = |site: Site| usable(site) && site.width(config) == Some(sae.d_in());
+    let sites = sites(hooks, config, &fits)?;
+    check_dictionary(path, (&sae, &metadata), &sites, config)?;
+    warn_of_other_hook(path, &metadata, &sites);
+    Ok((sites, Some(sae)))
+}
+
+/// Whether a dictionary rebuilds other activations than it reads: its files say so, or its widths or a linear path show it.
+pub fn is_transcoder(sae: &Sae, metadata: &Map<String, Value>) -> bool {
+    let said =
+        metadata.get("transcode").and_then(Value::as_bool).unwrap_or(false) || metadata.contains_key("hook_name_out");
+    said || sae.d_in() != sae.d_out() || sae.skip.is_some()
+}
+
+/// Where a transcoder reads and where it writes: as named, else as its files say; what reads an MLP's input writes its output.
+pub fn transcoder_sites(
+    path: &Path,
+    (sae, metadata): (&Sae, &Map<String, Value>),
+    (read, write): (Option<&str>, Option<&str>),
+    config: &Config,
+    (read_flag, write_flag): (&str, &str),
+) -> Result<(Site, Site), Failure> {
+    let said = |keys: &[&str]| keys.iter().find_map(|key| metadata.get(*key).and_then(Value::as_str));
+    let parse = |flag: &str, name: &str| Site::parse(name, config).map_err(|what| wrong(format!("{flag}: {what}")));
+    let unsaid = |flag: &str, what: &str| {
+        wrong(format!("{flag}: the transcoder {} does not say which hook it {what}; name it", path.display()))
+    };
+    let from = match read.or_else(|| said(&["hook_name"])) {
+        Some(name) => parse(read_flag, name)?,
+        None => return Err(unsaid(read_flag, "reads")),
+    };
+    let to = match (write.or_else(|| said(&["hook_name_out", "targets_hook"])), from) {
+        (Some(name), _) => parse(write_flag, name)?,
+        (None, Site::Block(layer, Point::Norm2)) => Site::Block(layer, Point::MlpOut),
+        (None, _) => return Err(unsaid(write_flag, "rebuilds")),
+    };
+    for (flag, site, width) in [(read_flag, from, sae.d_in()), (write_flag, to, sae.d_out())] {
+        if site.width(config) != Some(width) {
+            let found = site.width(config).map_or("rows as long as its sequence".into(), |w| w.to_string());
+            return Err(wrong(format!(
+                "{flag}: expected a hook of width {width}, as {} has, but {site} has {found}",
+                path.display()
+            )));
+        }
+    }
+    if !from.precedes(to, config) {
+        return Err(wrong(format!(
+            "{write_flag}: expected a hook after {from}, which the transcoder reads, found {to}"
+        )));
+    }
+    Ok((from, to))
 }
 
 /// A dictionary of one layer put in the place of another is seldom what is meant, though nothing forbids it.
@@ -184,11 +269,16 @@ pub fn warn_of_other_hook(path: &Path, metadata: &Map<String, Value>, sites: &[S
 
 /// # Errors
 /// Transcoders, and dictionaries of another width than that of a site.
-pub fn check_dictionary(path: &Path, sae: &Sae, sites: &[Site], config: &Config) -> Result<(), Failure> {
+pub fn check_dictionary(
+    path: &Path,
+    (sae, metadata): (&Sae, &Map<String, Value>),
+    sites: &[Site],
+    config: &Config,
+) -> Result<(), Failure> {
     let told = |what: String| Err(Failure::Input(format!("--sae {}: {what}", path.display())));
-    if sae.d_in() != sae.d_out() || sae.skip.is_some() {
+    if is_transcoder(sae, metadata) {
         return told(
-            "rebuilds other activations than it reads (a transcoder), so it can't stand in their place".into(),
+            "rebuilds other activations than it reads (a transcoder), so it can't stand in their place; --do splice and eval --model put it in the place of what it rebuilds".into(),
         );
     }
     match sites.iter().find(|site| site.width(config) != Some(sae.d_in())) {

@@ -42,9 +42,9 @@ impl Measured {
         Ok(Measured::Model { model: Box::new(model), seed, rows: args.rows.unwrap_or(ROWS) })
     }
 
-    /// Rows that are here already.
-    pub fn matrix(x: Mat, args: &Eval, sae: &Sae) -> Result<Measured, Failure> {
-        Ok(Measured::Files { x, y: None, truth: true_directions(args, sae)?, on: None })
+    /// Rows that are here already, and what is to be made of them where that is something else.
+    pub fn matrix((x, y): (Mat, Option<Mat>), args: &Eval, sae: &Sae) -> Result<Measured, Failure> {
+        Ok(Measured::Files { x, y, truth: true_directions(args, sae)?, on: None })
     }
 
     pub fn files(args: &Eval, sae: &Sae, metadata: &Metadata) -> Result<Measured, Failure> {

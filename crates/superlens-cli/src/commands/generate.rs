@@ -25,7 +25,7 @@ pub fn run(args: &Generate, global: Global) -> Result<(), Failure> {
     // Told before the hours that sampling may take, not after them.
     args.out.as_deref().map(check_new).transpose()?;
     let progress = Progress::new(global.quiet);
-    progress.at(0.0, "loading the model");
+    progress.stage("loading the model");
     let (model, tokenizer) = Model::with_tokenizer(&args.model)?;
     let plan = plan(args, &model, &tokenizer)?;
     let config = &model.transformer.config;

@@ -19,10 +19,10 @@ const SHARD_BYTES: u64 = 256 << 20;
 
 pub fn run(args: &Harvest, global: Global) -> Result<(), Failure> {
     let progress = Progress::new(global.quiet);
-    progress.at(0.0, "loading the model");
+    progress.stage("loading the model");
     let (model, tokenizer) = Model::with_tokenizer(&args.model)?;
     let config = &model.transformer.config;
-    let sites = sites(&args.hook, config)?;
+    let sites = sites(&args.hook, config, &|site| site.width(config).is_some())?;
     let windows = texts::windows(&args.texts, &model, &tokenizer)?;
     let dtype = args.dtype.dtype();
     let widest = sites.iter().filter_map(|site| site.width(config)).max().unwrap_or(1);
@@ -47,20 +47,21 @@ pub fn run(args: &Harvest, global: Global) -> Result<(), Failure> {
     let done = harvest(&model.transformer, &tokenizer, &args.texts.text, &reading, &args.out, &plan, &mut watch)?;
     let seconds = start.elapsed().as_secs_f64();
     drop(progress);
-    let rate = done.tokens as f64 / seconds;
+    let rate = done.stored as f64 / seconds;
+    let tokens = done.manifest.rows;
     let hooks: BTreeMap<&str, usize> = done.manifest.hooks.iter().map(|h| (h.name.as_str(), h.width)).collect();
     let mut out = io::stdout().lock();
     if global.json {
         let document = serde_json::json!({
-            "tokens": done.tokens, "seconds": seconds, "tokens_per_s": rate, "peak_anon_mb": peak.mb(), "hooks": hooks,
-            "rows": done.manifest.rows, "out": args.out,
+            "tokens": tokens, "seconds": seconds, "tokens_per_s": rate, "peak_anon_mb": peak.mb(), "hooks": hooks,
+            "rows": tokens, "out": args.out,
         });
         serde_json::to_writer_pretty(&mut out, &document).map_err(io::Error::from)?;
         writeln!(out)?;
     } else {
-        writeln!(out, "{} tokens in {seconds:.1} s, {rate:.0} a second", done.tokens)?;
+        writeln!(out, "{tokens} tokens in {seconds:.1} s, {rate:.0} a second")?;
         for (name, width) in &hooks {
-            writeln!(out, "  {name}  {} × {width}, {dtype}", done.manifest.rows)?;
+            writeln!(out, "  {name}  {tokens} × {width}, {dtype}")?;
         }
         writeln!(out, "{}: the store; superlens store show tells what is in it", args.out.display())?;
     }

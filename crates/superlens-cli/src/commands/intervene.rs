@@ -19,19 +19,19 @@ use crate::progress::Progress;
 
 pub fn run(args: &Intervene, global: Global) -> Result<(), Failure> {
     let progress = Progress::new(global.quiet);
-    progress.at(0.0, "loading the model");
+    progress.stage("loading the model");
     let (model, tokenizer) = Model::with_tokenizer(&args.model)?;
     let config = &model.transformer.config;
     let held = Held::new(&args.change, config)?;
     let handles = held.handles(&args.change, config)?;
     let texts = texts::sample(&args.sample, &model, &tokenizer)?;
     check_positions(args, &texts)?;
-    progress.at(0.05, "reading what is changed");
+    progress.stage("reading what is changed");
     let rng = Rng::new(global.seed).fork("intervene");
     let whats = held.interventions(&args.change, &handles, &model, &tokenizer, &texts, &rng)?;
     let changes = if args.each { held.each(&whats) } else { vec![held.all(&whats)] };
     let changes: Vec<Changes> = changes.into_iter().map(|c| c.at(args.change.positions.clone())).collect();
-    let watch = |share: f64| progress.at(0.1 + 0.9 * share, "running the texts");
+    let watch = |share: f64| progress.at(share, "running the texts");
     let found = effects(&model.transformer, &texts, &changes, &watch);
     if !found.loss.is_finite() || found.changed.iter().any(|effect| !effect.loss.is_finite()) {
         return Err(Failure::Input("--by: with this the model computes no numbers any more; change it by less".into()));

@@ -4,11 +4,10 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 use superlens_lm::model::{Attribution, Batch};
-use superlens_lm::tokenizer::Tokenizer;
 
 use super::likeliest::{likeliest, probabilities};
 use super::model_files::Model;
-use super::prompt::{prediction, tokens};
+use super::prompt::{Spelling, prediction, tokens};
 use super::table;
 use crate::args::{Global, Lens};
 use crate::failure::Failure;
@@ -16,28 +15,32 @@ use crate::progress::Progress;
 
 pub fn run(args: &Lens, global: Global) -> Result<(), Failure> {
     let progress = Progress::new(global.quiet);
-    progress.at(0.0, "loading the model");
-    let (model, tokenizer) = Model::with_tokenizer(&args.model)?;
-    let tokenize = |text: &str| Ok(tokenizer.ids(text, !args.prompt.bare)?);
+    progress.stage("loading the model");
+    let model = Model::open(&args.model.model)?;
+    let spelling = Spelling::open(&model, &args.model, args.prompt.text.is_some() || args.prediction.token.is_some())?;
+    let tokenize = |text: &str| Ok(spelling.tokenizer().ids(text, !args.prompt.bare)?);
     let ids = tokens(&args.prompt, &model, tokenize)?;
     let batch = Batch::one(&ids);
-    progress.at(0.3, "reading the streams");
-    let (position, token) = prediction(&model, &tokenizer, &batch, &args.prediction)?;
+    progress.stage("reading the streams");
+    let (position, token) = prediction(&model, &spelling, &batch, &args.prediction)?;
     let transformer = &model.transformer;
     let told = |what: String| Failure::Input(format!("{}: {what}", model.dir.display()));
     let streams = transformer.logit_lens(&batch, &[position]).map_err(told)?;
     let lens: Vec<Vec<f64>> = streams.iter().map(|logits| probabilities(logits.row(0))).collect();
-    progress.at(0.7, "taking the logit apart");
+    progress.stage("taking the logit apart");
     let attribution = transformer.attribution(&batch, position, token).map_err(told)?;
     drop(progress);
+    // The model turns in what it computes; parts of a sum can't be told of a hyperbolic tangent of it.
+    let cap = transformer.config.logit_cap.map(f64::from);
+    let capped = cap.map(|cap| cap * (attribution.logit() / cap).tanh());
     let mut out = io::stdout().lock();
     if global.json {
-        let document = document(args, &ids, position, token, &lens, &attribution, &tokenizer);
+        let document = document(args, &ids, position, token, &lens, &attribution, capped, &spelling);
         serde_json::to_writer_pretty(&mut out, &document).map_err(io::Error::from)?;
         writeln!(out)?;
         return Ok(out.flush()?);
     }
-    let spelled = |id: u32| format!("{:?}", tokenizer.text(id).unwrap_or_default());
+    let spelled = |id: u32| spelling.quoted(id);
     writeln!(out, "after token {position} of {}, {}:", ids.len(), spelled(ids[position]))?;
     let mut rows = vec![vec!["stream".to_string(), "likeliest next, by the output".to_string()]];
     for (i, p) in lens.iter().enumerate() {
@@ -47,7 +50,13 @@ pub fn run(args: &Lens, global: Global) -> Result<(), Failure> {
     for line in table::wide(&rows) {
         writeln!(out, "  {line}")?;
     }
-    writeln!(out, "\nthe logit of {}, {:.3}, comes from", spelled(token), attribution.logit())?;
+    let after = match (capped, cap) {
+        (Some(capped), Some(cap)) => {
+            format!(" (the model caps it softly at {cap}, to {capped:.3}; the parts are of what it caps)")
+        }
+        _ => String::new(),
+    };
+    writeln!(out, "\nthe logit of {}, {:.3}{after}, comes from", spelled(token), attribution.logit())?;
     let mut parts: Vec<(String, f64)> = attribution.parts.iter().map(|(part, x)| (part.to_string(), *x)).collect();
     parts.push(("biases".into(), attribution.bias));
     parts.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
@@ -71,9 +80,10 @@ fn document(
     token: u32,
     lens: &[Vec<f64>],
     attribution: &Attribution,
-    tokenizer: &Tokenizer,
+    capped: Option<f64>,
+    spelling: &Spelling,
 ) -> Value {
-    let spelled = |id: u32| tokenizer.text(id).unwrap_or_default();
+    let spelled = |id: u32| spelling.text(id);
     let next = |p: &Vec<f64>| -> Vec<Value> {
         let one = |id: usize| json!({"token": spelled(id as u32), "id": id, "probability": p[id]});
         likeliest(p, args.top).into_iter().map(one).collect()
@@ -84,6 +94,6 @@ fn document(
         attribution.parts.iter().map(|(part, x)| json!({"part": part.to_string(), "logit": x})).collect();
     json!({
         "tokens": ids.len(), "position": position, "token": {"token": spelled(token), "id": token}, "lens": streams,
-        "logit": attribution.logit(), "parts": parts, "bias": attribution.bias,
+        "logit": attribution.logit(), "capped": capped, "parts": parts, "bias": attribution.bias,
     })
 }

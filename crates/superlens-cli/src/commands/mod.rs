@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod activations;
+pub mod attention;
 pub mod attribute;
 mod changes;
 pub mod convert;

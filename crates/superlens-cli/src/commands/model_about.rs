@@ -2,16 +2,31 @@
 
 use std::io::{self, Write};
 
+use superlens_lm::corpus::{self, Documents, Windows};
+use superlens_lm::intervene::{Text, read_texts};
 use superlens_lm::model::alignment::{Alignment, of_weights};
+use superlens_lm::model::kurtosis::{LayerTails, of_activations};
 use superlens_lm::model::{Config, Site};
+use superlens_lm::tokenizer::Tokenizer;
 
 use super::model_files::Model;
 use super::{harvest_onnx, table};
 use crate::args::{Global, ModelAbout};
 use crate::failure::Failure;
+use crate::progress::Progress;
+
+/// Enough for a kurtosis that stays.
+const TOKENS: u64 = 20_000;
 
 pub fn run(args: &ModelAbout, global: Global) -> Result<(), Failure> {
     if args.dir.extension().is_some_and(|e| e == "onnx") {
+        if let Some(file) = &args.tokenizer {
+            let what = "a graph of ONNX has no tokens; leave it out";
+            return Err(Failure::Input(format!("--tokenizer {}: {what}", file.display())));
+        }
+        if !args.text.is_empty() {
+            return Err(Failure::Input("--text: a graph of ONNX has no tokens; leave it out".into()));
+        }
         return harvest_onnx::about(&args.dir, global);
     }
     let model = Model::open(&args.dir)?;
@@ -23,13 +38,21 @@ pub fn run(args: &ModelAbout, global: Global) -> Result<(), Failure> {
         found => found,
     };
     let layers = of_weights(&model.transformer, global.seed);
+    let (tokenizer, tails) = match (args.text.is_empty(), tokenizer) {
+        (false, tokenizer) => {
+            let tokenizer = tokenizer?;
+            let tails = tails(args, &model, &tokenizer, global)?;
+            (Ok(tokenizer), tails)
+        }
+        (true, tokenizer) => (tokenizer, Vec::new()),
+    };
     let mut out = io::stdout().lock();
     if global.json {
         let hooks: Vec<_> = Site::all(config)
             .into_iter()
             .map(|site| serde_json::json!({"name": site.to_string(), "width": site.width(config)}))
             .collect();
-        let document = serde_json::json!({
+        let mut document = serde_json::json!({
             "family": config.family, "parameters": parameters, "layers": config.layers.len(), "d_model": config.d_model,
             "heads": config.heads, "kv_heads": config.kv_heads, "d_head": config.d_head, "d_mlp": config.d_mlp,
             "vocab": config.vocab, "context": config.n_ctx, "hooks": hooks,
@@ -38,6 +61,9 @@ pub fn run(args: &ModelAbout, global: Global) -> Result<(), Failure> {
             })),
             "weights": layers,
         });
+        if !args.text.is_empty() {
+            document["activations"] = serde_json::to_value(&tails).map_err(io::Error::from)?;
+        }
         serde_json::to_writer_pretty(&mut out, &document).map_err(io::Error::from)?;
         writeln!(out)?;
         return Ok(out.flush()?);
@@ -76,6 +102,15 @@ pub fn run(args: &ModelAbout, global: Global) -> Result<(), Failure> {
     for line in table::lines(&kurtosis(&layers)) {
         writeln!(out, "  {line}")?;
     }
+    if !tails.is_empty() {
+        writeln!(
+            out,
+            "\nexcess kurtosis of activations, over columns and over random directions; aligned: the share that is gone in the latter:"
+        )?;
+        for line in table::lines(&tails_table(&tails)) {
+            writeln!(out, "  {line}")?;
+        }
+    }
     Ok(out.flush()?)
 }
 
@@ -105,6 +140,33 @@ fn kurtosis(layers: &[Alignment]) -> Vec<[String; 5]> {
             format!("{:.2}", a.kurtosis_out),
             share(a.beyond_out),
         ]
+    };
+    std::iter::once(head).chain(layers.iter().enumerate().map(row)).collect()
+}
+
+/// How heavy the tails of activations are over the texts that were named.
+fn tails(args: &ModelAbout, model: &Model, tokenizer: &Tokenizer, global: Global) -> Result<Vec<LayerTails>, Failure> {
+    let progress = Progress::new(global.quiet);
+    progress.stage("running the texts");
+    let documents = Documents::open(&args.text, &corpus::Options::default())?;
+    let windows = Windows::new(documents, tokenizer, corpus::Plan::new(model.context("--text", None)?, tokenizer))?;
+    let texts = read_texts(windows, &model.transformer, tokenizer, TOKENS, args.skip_special_tokens)?;
+    let open = |text: &Text| text.spared.as_ref().is_none_or(|spared| spared.contains(&false));
+    if !texts.iter().any(open) {
+        return Err(Failure::Input("--text: holds no token; name a text".into()));
+    }
+    Ok(of_activations(&model.transformer, &texts, global.seed))
+}
+
+fn tails_table(layers: &[LayerTails]) -> Vec<[String; 7]> {
+    let head = ["layer", "neurons", "rotated", "aligned", "stream", "rotated", "aligned"].map(String::from);
+    let row = |(i, layer): (usize, &LayerTails)| {
+        let [a, b] = [layer.neurons, layer.stream].map(|t| {
+            let aligned = t.alignment.map_or("–".into(), |share| format!("{:.0} %", 100.0 * share));
+            [format!("{:.2}", t.columns), format!("{:.2}", t.rotated), aligned]
+        });
+        let ([a, b, c], [d, e, f]) = (a, b);
+        [i.to_string(), a, b, c, d, e, f]
     };
     std::iter::once(head).chain(layers.iter().enumerate().map(row)).collect()
 }

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use superlens_lm::TextError;
-use superlens_lm::model::{self, Config, ModelError, Site, Transformer};
+use superlens_lm::model::{self, Config, ModelError, Positions, Site, Transformer};
 use superlens_lm::tokenizer::Tokenizer;
 
 use super::fetch;
 use crate::args::ModelFiles;
-use crate::failure::Failure;
+use crate::failure::{Failure, say};
 
 /// Windows and texts are not longer than this unless asked for.
 const USUAL_CONTEXT: usize = 1024;
@@ -38,7 +38,11 @@ impl Model {
         } else {
             self.dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
         };
-        Tokenizer::open(named.unwrap_or(beside))
+        let tokenizer = Tokenizer::open(named.unwrap_or(beside))?;
+        if let Some(what) = tokenizer.check_vocab(self.transformer.weights.embed.rows())? {
+            say(&format!("warning: {what}"));
+        }
+        Ok(tokenizer)
     }
 
     /// Model and tokenizer as flags name them.
@@ -56,6 +60,23 @@ impl Model {
         self.dir.file_name().unwrap_or(self.dir.as_os_str()).to_string_lossy().into_owned()
     }
 
+    /// Rotations and slopes go on beyond the sequences that a model was trained on, but what it makes of them there nobody trained.
+    pub fn warn_if_long(&self, what: &str, tokens: usize) {
+        let config = &self.transformer.config;
+        if tokens <= config.n_ctx {
+            return;
+        }
+        let key = match (self.dir.is_dir(), config.positions) {
+            (false, _) => "its seq_len",
+            (true, Positions::Alibi) => "seq_length",
+            (true, _) => "max_position_embeddings",
+        };
+        let n = config.n_ctx;
+        say(&format!(
+            "warning: {what}: {tokens} tokens, but the model was made for {n} ({key}); don't trust it beyond those"
+        ));
+    }
+
     /// The longest sequence that was asked for, held against what the model can; the usual one where nothing was.
     pub fn context(&self, flag: &str, asked: Option<usize>) -> Result<usize, Failure> {
         let config = &self.transformer.config;
@@ -65,7 +86,10 @@ impl Model {
             (Some(n), Some(most)) if n > most => {
                 Err(Failure::Input(format!("{flag}: the model has {most} positions, found {n}")))
             }
-            (Some(n), _) => Ok(n),
+            (Some(n), _) => {
+                self.warn_if_long(flag, n);
+                Ok(n)
+            }
             (None, most) => Ok(most.unwrap_or(usize::MAX).min(config.n_ctx).clamp(1, USUAL_CONTEXT)),
         }
     }
@@ -83,11 +107,15 @@ pub fn check_new(path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// The sites that names mean, each once, in the order in which they are named.
-pub fn sites(names: &[String], config: &Config) -> Result<Vec<Site>, Failure> {
+/// The sites that names mean, each once, in the order in which they are named. Where a name stands for several, those that are not `usable` are
+/// left out, unless none is left: then whoever uses them says why.
+pub fn sites(names: &[String], config: &Config, usable: &dyn Fn(Site) -> bool) -> Result<Vec<Site>, Failure> {
     let mut all: Vec<Site> = Vec::new();
     for name in names {
-        let found = Site::matching(name, config).map_err(|what| Failure::Input(format!("--hook: {what}")))?;
+        let mut found = Site::matching(name, config).map_err(|what| Failure::Input(format!("--hook: {what}")))?;
+        if found.len() > 1 && found.iter().any(|&site| usable(site)) {
+            found.retain(|&site| usable(site));
+        }
         found.into_iter().for_each(|site| {
             if !all.contains(&site) {
                 all.push(site);

@@ -3,14 +3,16 @@
 use std::io::{self, Write};
 
 use serde_json::{Value, json};
+use superlens::sae::files::Loaded;
 use superlens_lm::model::{Config, Site};
-use superlens_lm::tokenizer::Tokenizer;
 use superlens_tensor::Mat;
 use superlens_tensor::io::{ReadOptions, read_directions};
 
-use super::changes::fitting;
+use super::changes::warn_of_other_hook;
+use super::eval::dictionary;
 use super::likeliest::likeliest;
 use super::model_files::Model;
+use super::prompt::Spelling;
 use super::table;
 use crate::args::{Global, Promotes};
 use crate::failure::Failure;
@@ -25,8 +27,9 @@ struct Effect {
 
 pub fn run(args: &Promotes, global: Global) -> Result<(), Failure> {
     let progress = Progress::new(global.quiet);
-    progress.at(0.0, "loading the model");
-    let (model, tokenizer) = Model::with_tokenizer(&args.model)?;
+    progress.stage("loading the model");
+    let model = Model::open(&args.model.model)?;
+    let spelling = Spelling::open(&model, &args.model, false)?;
     let config = &model.transformer.config;
     let site = Site::parse(&args.hook, config).map_err(|what| Failure::Input(format!("--hook: {what}")))?;
     let (names, rows) = directions(args, site, config)?;
@@ -44,7 +47,7 @@ pub fn run(args: &Promotes, global: Global) -> Result<(), Failure> {
     let all: Vec<Effect> = names.into_iter().enumerate().map(one).collect();
     if global.json {
         let shown = |list: &[(usize, f64)]| -> Vec<Value> {
-            list.iter().map(|&(id, x)| json!({"token": spelled(id, &tokenizer), "id": id, "logit": x})).collect()
+            list.iter().map(|&(id, x)| json!({"token": spelling.text(id as u32), "id": id, "logit": x})).collect()
         };
         let one =
             |e: &Effect| json!({"what": e.what, "promoted": shown(&e.promoted), "suppressed": shown(&e.suppressed)});
@@ -55,7 +58,7 @@ pub fn run(args: &Promotes, global: Global) -> Result<(), Failure> {
     for Effect { what, promoted, suppressed } in &all {
         writeln!(out, "{what}:")?;
         let head = ["promoted", "", "suppressed", ""].map(String::from);
-        let cell = |&(id, x): &(usize, f64)| [format!("{:?}", spelled(id, &tokenizer)), format!("{x:+.3}")];
+        let cell = |&(id, x): &(usize, f64)| [spelling.quoted(id as u32), format!("{x:+.3}")];
         let row = |(up, down)| {
             let ([a, b], [c, d]) = (cell(up), cell(down));
             [a, b, c, d]
@@ -66,10 +69,6 @@ pub fn run(args: &Promotes, global: Global) -> Result<(), Failure> {
         }
     }
     Ok(out.flush()?)
-}
-
-fn spelled(id: usize, tokenizer: &Tokenizer) -> String {
-    tokenizer.text(id as u32).unwrap_or_default()
 }
 
 /// What is asked about, by name, as directions of the site's activations.
@@ -88,10 +87,23 @@ fn directions(args: &Promotes, site: Site, config: &Config) -> Result<(Vec<Strin
             let what = format!("has {} columns, but {site} has {width}", mat.cols());
             return Err(Failure::Input(format!("--direction {}: {what}", path.display())));
         }
+        if let Some(i) = (0..mat.rows()).find(|&i| mat.row(i).iter().all(|&x| x == 0.0)) {
+            let what = format!("row {i} has no direction: it is all zero; leave it out");
+            return Err(Failure::Input(format!("--direction {}: {what}", path.display())));
+        }
         return Ok(((0..mat.rows()).map(|i| format!("row {i}")).collect(), mat));
     }
     if let (Some(path), false) = (&args.sae, args.latents.is_empty()) {
-        let sae = fitting(path, &[site], config)?;
+        // Latents write where the dictionary rebuilds, which for a transcoder is not where it reads.
+        let Loaded { sae, mut metadata } = dictionary(path)?;
+        if sae.d_out() != width {
+            let what = format!("rebuilds activations of width {}, but {site} has {width}", sae.d_out());
+            return Err(Failure::Input(format!("--sae {}: {what}", path.display())));
+        }
+        if let Some(rebuilt) = metadata.get("hook_name_out").cloned() {
+            metadata.insert("hook_name".into(), rebuilt);
+        }
+        warn_of_other_hook(path, &metadata, &[site]);
         below("--latents", &args.latents, sae.d_sae())?;
         let names = args.latents.iter().map(|j| format!("latent {j}")).collect();
         return Ok((names, sae.w_dec.select_rows(&args.latents)));

@@ -9,8 +9,8 @@ use superlens_lm::tokenizer::Tokenizer;
 
 use super::likeliest::{likeliest, probabilities};
 use super::model_files::Model;
-use crate::args::{Prediction, Prompt};
-use crate::failure::Failure;
+use crate::args::{ModelFiles, Prediction, Prompt};
+use crate::failure::{Failure, say};
 
 /// More bytes than any context holds.
 const LARGEST_TEXT: u64 = 64 << 20;
@@ -30,7 +30,39 @@ pub fn tokens(
         return Err(Failure::Input(format!("{from}: expected one token at least, found none")));
     }
     model.transformer.check(&ids).map_err(|what| Failure::Input(format!("{from}: {what}")))?;
+    model.warn_if_long(&from, ids.len());
     Ok(ids)
+}
+
+/// How tokens are told: by their text, or by their ids where there is no tokenizer.
+pub struct Spelling(Option<Tokenizer>);
+
+impl Spelling {
+    /// Where nothing but the text of tokens is wanted of a tokenizer (not `needed`), and none is named, one that is missing is no reason to stop.
+    pub fn open(model: &Model, files: &ModelFiles, needed: bool) -> Result<Spelling, Failure> {
+        match model.tokenizer(files.tokenizer.as_deref()) {
+            Ok(tokenizer) => Ok(Spelling(Some(tokenizer))),
+            Err(error) if needed || files.tokenizer.is_some() => Err(error.into()),
+            Err(error) => {
+                say(&format!("warning: {error}; tokens are shown by their ids"));
+                Ok(Spelling(None))
+            }
+        }
+    }
+
+    /// Panics where there is none: whoever asks has said that it is needed.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        self.0.as_ref().expect("a tokenizer that was needed")
+    }
+
+    pub fn text(&self, id: u32) -> Option<String> {
+        self.0.as_ref().and_then(|tokenizer| tokenizer.text(id))
+    }
+
+    /// Between quotation marks, or the id.
+    pub fn quoted(&self, id: u32) -> String {
+        self.text(id).map_or_else(|| format!("#{id}"), |text| format!("{text:?}"))
+    }
 }
 
 fn listed(list: &str) -> Result<Vec<u32>, Failure> {
@@ -77,7 +109,7 @@ pub fn text(path: &Path) -> Result<String, Failure> {
 /// Where the prediction is made, and of which token: the last and the likeliest, where none is named.
 pub fn prediction(
     model: &Model,
-    tokenizer: &Tokenizer,
+    spelling: &Spelling,
     batch: &Batch,
     args: &Prediction,
 ) -> Result<(usize, u32), Failure> {
@@ -87,9 +119,10 @@ pub fn prediction(
         let what = format!("--position: the text has tokens 0 to {}, found {position}", batch.tokens() - 1);
         return Err(Failure::Input(what));
     }
-    let token = match &args.token {
-        Some(text) => one_token(text, tokenizer)?,
-        None => {
+    let token = match (&args.token, args.token_id) {
+        (Some(text), _) => one_token(text, spelling.tokenizer())?,
+        (None, Some(id)) => id,
+        (None, None) => {
             let logits = transformer.forward(batch, &Sites::and_logits([], &transformer.config), None, &mut |_, _| {});
             let Some(logits) = logits else {
                 let (dir, family) = (model.dir.display(), &transformer.config.family);
@@ -98,7 +131,11 @@ pub fn prediction(
             likeliest(&probabilities(logits.row(position)), 1)[0] as u32
         }
     };
-    transformer.check(&[token]).map_err(|what| Failure::Input(format!("--token: {what}")))?;
+    let vocab = transformer.weights.embed.rows();
+    if token as usize >= vocab {
+        let flag = if args.token.is_some() { "--token" } else { "--token-id" };
+        return Err(Failure::Input(format!("{flag}: the model has tokens 0 to {}, found {token}", vocab - 1)));
+    }
     Ok((position, token))
 }
 

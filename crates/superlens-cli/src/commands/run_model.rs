@@ -32,19 +32,19 @@ impl Named {
 pub fn run(args: &RunModel, global: Global) -> Result<(), Failure> {
     check_new(&args.out)?;
     let progress = Progress::new(global.quiet);
-    progress.at(0.0, "loading the model");
+    progress.stage("loading the model");
     let model = Model::open(&args.model.model)?;
     let tokenize = |text: &str| Ok(model.tokenizer(args.model.tokenizer.as_deref())?.ids(text, !args.prompt.bare)?);
     let ids = tokens(&args.prompt, &model, tokenize)?;
     let config = &model.transformer.config;
-    let sites = sites(&args.hook, config)?;
+    let sites = sites(&args.hook, config, &|_| true)?;
     let a_token = sites.iter().map(|s| s.width(config).unwrap_or(config.heads * ids.len())).sum::<usize>();
     let numbers = a_token.saturating_mul(ids.len());
     if numbers > LARGEST {
         let what = format!("--hook: {numbers} numbers at once, where {LARGEST} are taken; name fewer");
         return Err(Failure::Input(what));
     }
-    progress.at(0.5, "running the model");
+    progress.stage("running the model");
     let mut arrays = BTreeMap::new();
     let mut keep = |site: Site, x: &mut Mat| {
         if site == Site::Logits || sites.contains(&site) {
@@ -57,7 +57,7 @@ pub fn run(args: &RunModel, global: Global) -> Result<(), Failure> {
     };
     let wanted = Sites::and_logits(sites.iter().copied(), config);
     model.transformer.forward(&Batch::one(&ids), &wanted, None, &mut keep);
-    progress.at(0.9, "writing");
+    progress.stage("writing");
     write(&args.out, &ids, &arrays)?;
     drop(progress);
     let mut out = io::stdout().lock();

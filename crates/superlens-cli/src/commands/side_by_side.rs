@@ -24,6 +24,14 @@ pub struct Stores {
 }
 
 impl SideBySide {
+    /// Its name, where it is the one hook of a store.
+    pub fn hook(&self) -> Option<&str> {
+        match self {
+            SideBySide::Stores(stores) if stores.hooks.len() == 1 => Some(&stores.hooks[0].name),
+            _ => None,
+        }
+    }
+
     /// `paths` and `hooks` may be lists, parted by commas: a hook for each path, or one of the two for all of the other.
     pub fn open(flag: &str, paths: &str, options: &ReadOptions, hooks: Option<&str>) -> Result<SideBySide, Failure> {
         let paths = list(paths);

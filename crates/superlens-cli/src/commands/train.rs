@@ -70,7 +70,7 @@ pub fn run(args: &Train, global: Global) -> Result<(), Failure> {
     }
     let trained = trained?;
     for ((plan, folder), (sae, report)) in plans.iter().zip(&folders).zip(&trained) {
-        write(folder, plan, rows.hook(), sae, report).map_err(|failure| folder.unwritten(failure))?;
+        write(folder, plan, rows.hooks(), sae, report).map_err(|failure| folder.unwritten(failure))?;
     }
     let reports: Vec<Report> = trained.into_iter().map(|(_, report)| report).collect();
     drop(progress);
@@ -217,14 +217,22 @@ fn fit(plan: &Plan, x: &Mat, rng: &Rng, progress: &Progress) -> Result<(Sae, Rep
     Ok((sae, report))
 }
 
-fn write(folder: &Folder, plan: &Plan, hook: Option<&str>, sae: &Sae, report: &Report) -> Result<(), Failure> {
+fn write(
+    folder: &Folder,
+    plan: &Plan,
+    hooks: (Option<&str>, Option<&str>),
+    sae: &Sae,
+    report: &Report,
+) -> Result<(), Failure> {
     let mut metadata = serde_json::Map::new();
     metadata.insert("trained_by".into(), format!("superlens {}", env!("CARGO_PKG_VERSION")).into());
     let source = plan.synthetic.as_ref().map_or_else(|| plan.activations.clone(), |id| format!("synthetic {id}"));
     metadata.insert("activations".into(), source.into());
     metadata.insert("seed".into(), plan.seed.into());
-    if let Some(hook) = hook {
-        metadata.insert("hook_name".into(), hook.into());
+    for (key, hook) in [("hook_name", hooks.0), ("hook_name_out", hooks.1)] {
+        if let Some(hook) = hook {
+            metadata.insert(key.into(), hook.into());
+        }
     }
     let named = [("targets", &plan.targets), ("targets_hook", &plan.targets_hook)];
     for (key, name) in named.into_iter().filter_map(|(key, name)| Some((key, name.as_ref()?))) {

@@ -70,13 +70,11 @@ impl Rows {
         }
     }
 
-    /// The hook of a store that is rebuilt, where it is one.
-    pub fn hook(&self) -> Option<&str> {
+    /// The hook of a store that is read, and that which a transcoder rebuilds, as far as either is one.
+    pub fn hooks(&self) -> (Option<&str>, Option<&str>) {
         match self {
-            Rows::Read { x: SideBySide::Stores(stores), y: None } if stores.hooks.len() == 1 => {
-                Some(&stores.hooks[0].name)
-            }
-            _ => None,
+            Rows::Read { x, y } => (x.hook(), y.as_ref().and_then(SideBySide::hook)),
+            Rows::Model(_) => (None, None),
         }
     }
 

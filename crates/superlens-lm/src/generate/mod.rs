@@ -139,7 +139,8 @@ fn sample(
     while open.iter().any(|&open| open) {
         // No two tokens of a group have the same number.
         let tokens = tokens(&batch, (group * length as u64 + past as u64) * texts as u64);
-        let mut hook = |site: Site, x: &mut Mat| changes.apply(site, &tokens, None, x);
+        let mut pass = changes.pass();
+        let mut hook = |site: Site, x: &mut Mat| pass.apply(site, &tokens, None, x);
         let logits = model.forward(&batch, &sites, Some(&mut memory), &mut hook).expect("checked: it has an output");
         past += if past == 0 { plan.prompt.len() } else { 1 };
         let mut next = Batch::new();

@@ -66,6 +66,8 @@ pub struct Harvested {
     pub manifest: Manifest,
     /// Tokens that went through the model in this run.
     pub tokens: u64,
+    /// Rows that this run stored: fewer where special tokens are left out, or the last windows hold more than was asked for.
+    pub stored: u64,
 }
 
 /// Why a harvest ended early.
@@ -125,7 +127,8 @@ pub fn harvest(
         tokens: cfg!(feature = "tables"),
     };
     let mut writer = Writer::create(dir, &store)?;
-    let resume = Resume::read(dir, writer.rows());
+    let before = writer.rows();
+    let resume = Resume::read(dir, before);
     let windows = windows.go_on(resume.position);
     let round = (ROUND_BYTES / (PIECE_TOKENS * 4 * widths.iter().sum::<usize>()).max(1)).clamp(1, ROUND_PIECES);
     let pieces = Pieces::new(windows, model, tokenizer, plan.skip_special);
@@ -137,7 +140,8 @@ pub fn harvest(
         Ok(()) => {
             let manifest = writer.finish()?;
             Resume::remove(dir);
-            Ok(Harvested { manifest, tokens })
+            let stored = manifest.rows - before;
+            Ok(Harvested { manifest, tokens, stored })
         }
         Err(error) => {
             let nothing_yet = writer.closed_rows() == 0;

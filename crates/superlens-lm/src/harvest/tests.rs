@@ -97,7 +97,7 @@ fn rows_are_what_the_model_computes_of_each_window() {
     let done = setting.harvest("store", &plan).unwrap();
     let windows = setting.windows(&plan);
     assert_eq!(done.tokens as usize, windows.iter().map(Vec::len).sum::<usize>());
-    assert_eq!(done.manifest.rows, done.tokens);
+    assert_eq!((done.manifest.rows, done.stored), (done.tokens, done.tokens));
     assert!(windows.len() > 300, "long documents have several windows");
     for (hook, site) in HOOKS.iter().zip(&plan.sites) {
         let got = setting.rows("store", hook);
@@ -186,6 +186,7 @@ fn what_was_stored_is_not_computed_again() {
     Resume { rows: three, position: pieces.position() }.write(&out).unwrap();
     let rest = setting.harvest("rest", &plan).unwrap();
     assert_eq!(rest.tokens, whole.tokens - three);
+    assert!(rest.stored < whole.stored && whole.stored == whole.manifest.rows);
     assert_eq!((rest.manifest.rows, rest.manifest.hooks), (whole.manifest.rows, whole.manifest.hooks));
 }
 
@@ -216,7 +217,7 @@ fn special_tokens_are_left_out_and_rows_end_where_asked() {
     for rows in [1, 513, 1000] {
         let name = format!("first{rows}");
         let first = setting.harvest(&name, &Plan { max_rows: Some(rows), ..plan.clone() }).unwrap();
-        assert_eq!(first.manifest.rows, rows);
+        assert_eq!((first.manifest.rows, first.stored), (rows, rows));
         assert!(first.tokens < rows + 2 * PIECE_TOKENS as u64, "no more is computed than is needed");
         assert_eq!(setting.rows(&name, HOOKS[0]).data(), &all.data()[..rows as usize * all.cols()]);
     }

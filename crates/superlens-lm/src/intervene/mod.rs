@@ -11,6 +11,8 @@ mod handle;
 mod tests;
 mod texts;
 
+use std::collections::BTreeMap;
+
 use superlens_tensor::Mat;
 
 use crate::model::{Batch, Config, Point, Site, Sites, Transformer};
@@ -33,6 +35,16 @@ pub struct Token {
 pub trait Intervention: Sync {
     /// Changes `x` `[rows, width]`, a row for each of `tokens`.
     fn apply(&self, tokens: &[Token], x: &mut Mat);
+
+    /// The site that it reads besides the one that it changes, where there is one: an earlier one of the same forward pass.
+    fn reads(&self) -> Option<Site> {
+        None
+    }
+
+    /// As [`apply`](Self::apply), told the activations of the same tokens at the site that it [`reads`](Self::reads).
+    fn apply_with(&self, tokens: &[Token], _read: &Mat, x: &mut Mat) {
+        self.apply(tokens, x);
+    }
 }
 
 /// Interventions that are made together.
@@ -72,24 +84,51 @@ impl<'a> Changes<'a> {
 
     /// What is asked of a forward pass for these changes and its logits.
     pub fn and_logits(&self, config: &Config) -> Sites {
-        Sites::and_logits(self.sites(), config)
+        Sites::and_logits(self.sites().chain(self.reads()), config)
     }
 
-    /// Makes the changes at `site`. `tokens` are those of the rows of `x`; those of which `spared` is true stay as they are.
-    pub fn apply(&self, site: Site, tokens: &[Token], spared: Option<&[bool]>, x: &mut Mat) {
-        for (_, what) in self.list.iter().filter(|(at, _)| *at == site) {
+    fn reads(&self) -> impl Iterator<Item = Site> {
+        self.list.iter().filter_map(|(_, what)| what.reads())
+    }
+
+    /// The changes as a forward pass makes them.
+    pub fn pass(&self) -> Pass<'_> {
+        Pass { changes: self, seen: BTreeMap::new() }
+    }
+}
+
+/// The changes of one forward pass, and what they have read of it.
+pub struct Pass<'a> {
+    changes: &'a Changes<'a>,
+    /// Activations at sites that changes further on read, as earlier changes left them.
+    seen: BTreeMap<Site, Mat>,
+}
+
+impl Pass<'_> {
+    /// Makes the changes at `site`. `tokens` are those of the rows of `x`; those of which `spared` is true stay as they are. Panics on a change that
+    /// reads a site which does not [precede](Site::precedes) its own.
+    pub fn apply(&mut self, site: Site, tokens: &[Token], spared: Option<&[bool]>, x: &mut Mat) {
+        for (_, what) in self.changes.list.iter().filter(|(at, _)| *at == site) {
             let touched = |i: &usize| {
-                let here = self.positions.as_ref().is_none_or(|list| list.contains(&tokens[*i].position));
+                let here = self.changes.positions.as_ref().is_none_or(|list| list.contains(&tokens[*i].position));
                 here && spared.is_none_or(|spared| !spared[*i])
+            };
+            let read = what.reads().map(|of| self.seen.get(&of).unwrap_or_else(|| panic!("{of} comes before {site}")));
+            let change = |tokens: &[Token], read: Option<&Mat>, x: &mut Mat| match read {
+                Some(read) => what.apply_with(tokens, read, x),
+                None => what.apply(tokens, x),
             };
             let rows: Vec<usize> = (0..x.rows()).filter(touched).collect();
             if rows.len() == x.rows() {
-                what.apply(tokens, x);
+                change(tokens, read, x);
             } else if !rows.is_empty() {
-                let mut some = x.select_rows(&rows);
-                what.apply(&rows.iter().map(|&i| tokens[i]).collect::<Vec<_>>(), &mut some);
+                let (mut some, read) = (x.select_rows(&rows), read.map(|read| read.select_rows(&rows)));
+                change(&rows.iter().map(|&i| tokens[i]).collect::<Vec<_>>(), read.as_ref(), &mut some);
                 rows.iter().enumerate().for_each(|(i, &row)| x.row_mut(row).copy_from_slice(some.row(i)));
             }
+        }
+        if self.changes.reads().any(|of| of == site) {
+            self.seen.insert(site, x.clone());
         }
     }
 }
@@ -106,7 +145,8 @@ pub fn tokens(batch: &Batch, first: u64) -> Vec<Token> {
 /// The logits of a text, changed. Panics on a model without an output.
 pub fn run(model: &Transformer, text: &Text, changes: &Changes) -> Mat {
     let tokens = tokens(&text.batch, text.first);
-    let mut hook = |site: Site, x: &mut Mat| changes.apply(site, &tokens, text.spared.as_deref(), x);
+    let mut pass = changes.pass();
+    let mut hook = |site: Site, x: &mut Mat| pass.apply(site, &tokens, text.spared.as_deref(), x);
     let logits = model.forward(&text.batch, &changes.and_logits(&model.config), None, &mut hook);
     logits.expect("a model with an output")
 }

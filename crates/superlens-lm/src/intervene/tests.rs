@@ -82,7 +82,7 @@ fn what_is_written_is_what_is_read_after() {
         let (mut before, mut after) = (Mat::zeros(0, 0), Mat::zeros(0, 0));
         model.forward(&text.batch, &Sites::new([site], &model.config), None, &mut |at, x| {
             before = x.clone();
-            changes.apply(at, &tokens, None, x);
+            changes.pass().apply(at, &tokens, None, x);
             after = x.clone();
         });
         (before, after)
@@ -164,7 +164,7 @@ fn spared_tokens_stay_as_they_are() {
             let spared = text.spared.as_ref().unwrap();
             seen.extend((0..x.rows()).filter(|i| !spared[*i]).map(|i| x.row(i).to_vec()));
             let before = x.clone();
-            changes.apply(at, &tokens(&text.batch, text.first), text.spared.as_deref(), x);
+            changes.pass().apply(at, &tokens(&text.batch, text.first), text.spared.as_deref(), x);
             for (i, spared) in spared.iter().enumerate() {
                 assert_eq!(x.row(i) == before.row(i), *spared);
                 assert!(*spared || x.row(i).iter().all(|x| *x == 0.0));

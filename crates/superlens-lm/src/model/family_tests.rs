@@ -160,3 +160,28 @@ fn damaged_llama2c_files_are_refused() {
         assert!(super::load_llama2c(&path).is_err());
     }
 }
+
+/// Without weights for the output `transformers` fills it with random numbers where it isn't tied; a bare model has none.
+#[test]
+fn an_output_that_is_missing_is_not_made_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, dir) = (fixtures().join("llama3-published"), folder.path());
+    let mut config: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(source.join("config.json")).unwrap()).unwrap();
+    let bytes = std::fs::read(source.join("model.safetensors")).unwrap();
+    let all = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let kept: Vec<_> = all.tensors().into_iter().filter(|(name, _)| name != "lm_head.weight").collect();
+    safetensors::serialize_to_file(kept, None, &dir.join("model.safetensors")).unwrap();
+    let mut with = |tied: serde_json::Value, class: &str| {
+        config["tie_word_embeddings"] = tied;
+        config["architectures"] = serde_json::json!([class]);
+        std::fs::write(dir.join("config.json"), config.to_string()).unwrap();
+        load(dir)
+    };
+    for tied in [false.into(), serde_json::Value::Null] {
+        let told = with(tied, "LlamaForCausalLM").unwrap_err().to_string();
+        assert!(told.contains("tie_word_embeddings") && told.contains("lm_head.weight"), "{told}");
+    }
+    assert!(with(true.into(), "LlamaForCausalLM").unwrap().weights.head.is_some());
+    assert!(with(false.into(), "LlamaModel").unwrap().weights.head.is_none());
+}

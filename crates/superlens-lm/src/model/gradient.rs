@@ -43,6 +43,13 @@ struct Run<'a> {
     found: BTreeMap<Site, Mat>,
 }
 
+impl Site {
+    /// Whether gradients by its activations are computed.
+    pub fn has_gradient(self) -> bool {
+        !matches!(self, Site::Logits | Site::Block(_, Point::Scores | Point::Pattern | Point::Result))
+    }
+}
+
 impl Transformer {
     /// Runs the batch, `change` seeing and changing every site as in [`forward`](Self::forward), and goes back from the logits: `seed(logits)` is the
     /// gradient of the number by them. Sites are those of rows a token each, but for heads' results and the logits.
@@ -63,8 +70,7 @@ impl Transformer {
             ));
         }
         for site in sites {
-            let skipped = [Point::Scores, Point::Pattern, Point::Result];
-            if *site == Site::Logits || matches!(site, Site::Block(_, point) if skipped.contains(point)) {
+            if !site.has_gradient() {
                 return Err(format!("{site}: no gradient is computed by it"));
             }
         }

@@ -115,6 +115,12 @@ impl Site {
         if layer >= layers {
             return Err(format!("hook `{name}`: the model has blocks 0 to {}", layers.saturating_sub(1)));
         }
+        // What the MLP reads, by the name that TransformerLens has for it.
+        let point = match point {
+            "mlp.hook_in" if config.wiring == Wiring::Post => "hook_resid_mid",
+            "mlp.hook_in" => "ln2.hook_normalized",
+            other => other,
+        };
         let (point, _) = POINTS.iter().find(|(_, n)| *n == point).ok_or_else(unknown)?;
         has(Site::Block(layer, *point))
     }
@@ -166,6 +172,24 @@ impl Site {
                 _ => config.d_model,
             },
         })
+    }
+
+    /// Whether the forward pass comes here before it comes to the other.
+    pub fn precedes(self, other: Site, config: &Config) -> bool {
+        // Norms of encoders come after what is added, not before what reads it.
+        let rank = |point: Point| match (config.wiring, point) {
+            (Wiring::Post, Point::Norm1) => 2 * Point::AttnOut as usize + 1,
+            (Wiring::Post, Point::Norm2) => 2 * Point::MlpOut as usize + 1,
+            _ => 2 * point as usize,
+        };
+        let place = |site: Site| match site {
+            Site::Embed => (0, 0),
+            Site::PosEmbed => (0, 1),
+            Site::Block(layer, point) => (1 + layer, rank(point)),
+            Site::FinalNorm => (usize::MAX, 0),
+            Site::Logits => (usize::MAX, 1),
+        };
+        place(self) < place(other)
     }
 
     /// How many steps of the forward pass it takes to get here.
@@ -269,8 +293,25 @@ mod tests {
         assert_eq!(found("*").unwrap(), Site::all(&config));
         assert!(found("*.hook_pots").unwrap_err().contains("*.hook_pots"));
         assert!(found("blocks.2.mlp.hook_post").is_err());
+        assert_eq!(found("blocks.1.mlp.hook_in").unwrap(), [Site::Block(1, Point::Norm2)]);
         for site in Site::all(&config) {
             assert_eq!(found(&site.to_string()).unwrap(), [site]);
+        }
+    }
+
+    /// The order that is promised is that in which every family computes its sites.
+    #[test]
+    fn sites_precede_one_another_as_they_are_computed() {
+        for folder in std::fs::read_dir(fixtures()).unwrap().map(|e| e.unwrap().path()) {
+            if !folder.join("config.json").exists() {
+                continue;
+            }
+            let model = load(&folder).unwrap();
+            let config = &model.config;
+            let (all, mut seen) = (Sites::new(Site::all(config), config), Vec::new());
+            model.forward(&crate::model::Batch::one(&[1, 2]), &all, None, &mut |site, _| seen.push(site));
+            let wrong = seen.windows(2).find(|two| !two[0].precedes(two[1], config) || two[1].precedes(two[0], config));
+            assert!(seen.len() > 20 && wrong.is_none(), "{}: {wrong:?}", folder.display());
         }
     }
 }

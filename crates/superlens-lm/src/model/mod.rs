@@ -9,6 +9,7 @@ mod error;
 mod families;
 mod gradient;
 mod hook;
+pub mod kurtosis;
 mod lens;
 mod llama2c;
 pub mod loss;

@@ -147,6 +147,30 @@ impl Tokenizer {
         }
     }
 
+    /// Holds it against the embeddings of a model, of which many have more than tokens: rows up to the next multiple of 64 or 128, or some hundreds
+    /// for tokens that never came. Gives what to warn of where there are more of those than in any model that is known. Ids that a model lacks are
+    /// found where they occur ([`check`](crate::model::Transformer::check)).
+    ///
+    /// # Errors
+    /// A tokenizer that leaves most of the embeddings without a token: it is that of another model.
+    pub fn check_vocab(&self, embeddings: usize) -> Result<Option<String>, TextError> {
+        /// What a multiple of 128 leaves over.
+        const PADDING: usize = 128;
+        let tokens = self.vocab_size();
+        let told = |what: &str| format!("has {tokens} tokens, but the model has embeddings for {embeddings}{what}");
+        match embeddings.saturating_sub(tokens) {
+            0..PADDING => Ok(None),
+            _ if 2 * tokens < embeddings => Err(TextError::wrong(
+                &self.path,
+                told("; expected the model's own tokenizer, name it with --tokenizer"),
+            )),
+            _ if 10 * tokens < 9 * embeddings => {
+                Ok(Some(format!("{}: {}", self.path.display(), told("; is it its tokenizer?"))))
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// Begins a text, where the tokenizer or the files beside it say so.
     pub fn bos(&self) -> Option<u32> {
         self.bos

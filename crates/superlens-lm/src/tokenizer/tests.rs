@@ -203,6 +203,23 @@ fn many_texts_keep_their_order_whatever_the_threads() {
     }
 }
 
+/// Padding is nothing to speak of; half of the embeddings without a token is another model's.
+#[test]
+fn a_tokenizer_of_another_model_is_told_by_its_size() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tok.bin");
+    let mut pieces = 1i32.to_le_bytes().to_vec();
+    (0..1000).for_each(|_| pieces.extend([&0f32.to_le_bytes()[..], &1i32.to_le_bytes(), b"a"].concat()));
+    std::fs::write(&path, pieces).unwrap();
+    let made = Tokenizer::open(&path).unwrap();
+    for fits in [61, 1000, 1024, 1111] {
+        assert_eq!(made.check_vocab(fits).unwrap(), None, "{fits}");
+    }
+    assert!(made.check_vocab(1200).unwrap().unwrap().contains("has 1000 tokens"));
+    let told = made.check_vocab(50_257).unwrap_err().to_string();
+    assert!(told.contains("tok.bin") && told.contains("50257") && told.contains("--tokenizer"), "{told}");
+}
+
 #[test]
 fn what_is_no_tokenizer_is_told() {
     let dir = tempfile::tempdir().unwrap();

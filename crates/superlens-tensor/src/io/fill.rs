@@ -52,6 +52,8 @@ impl Layout {
         }
         let advice = match self.shape.len() {
             0 => "this is a single number",
+            // A vector is a direction; of samples it could be one or many.
+            1 if wanted == (Shape::Directions { flatten: false }) => "",
             1 => "this is a single vector; stack one row per sample",
             2 => "",
             _ if wanted == Shape::Flattened || wanted == (Shape::Directions { flatten: true }) => "",
@@ -60,7 +62,7 @@ impl Layout {
         if !advice.is_empty() {
             return Err(Problem::Dimensions { shape: self.shape.clone(), advice });
         }
-        let (&columns, leading) = self.shape.split_last().expect("at least two axes");
+        let (&columns, leading) = self.shape.split_last().expect("an axis at least");
         let rows = leading.iter().try_fold(1_u64, |rows, &n| rows.checked_mul(n));
         let rows = rows
             .ok_or_else(|| Problem::BadHeader(format!("shape {} is larger than any file", shape_text(&self.shape))))?;

@@ -123,7 +123,7 @@ pub fn read_matrix(path: &Path, options: &ReadOptions) -> Result<Loaded, ReadErr
     Ok(loaded(array, key, constant_columns))
 }
 
-/// Reads one array of `path` as directions, one a row. Unlike activations they need not vary: a single one will do, and so will a single
+/// Reads one array of `path` as directions, one a row; a single vector is one of them. Unlike activations they need not vary: a single one will do, and so will a single
 /// dimension. Constant columns are not looked for.
 ///
 /// # Errors
@@ -172,7 +172,7 @@ enum Shape {
     Matrix,
     /// Two or more; all but the last run together as rows.
     Flattened,
-    /// As these two, but a single row or column will do.
+    /// As these two, but a single row or column will do, and of the first a single vector.
     Directions { flatten: bool },
     /// Any that holds a number.
     Any,

@@ -55,5 +55,5 @@ pub use moments::Moments;
 pub use nmf::Nmf;
 pub use pca::Pca;
 pub use recovered::Recovered;
-pub use splice::{LatentHandle, Splice};
+pub use splice::{LatentHandle, Splice, Transcode};
 pub use trained::Trained;

@@ -19,7 +19,8 @@ pub struct Recovered {
 }
 
 impl Recovered {
-    /// Runs the texts four times. `sae` is what stands in the place of the activations: a [`Splice`](super::Splice). `watch` is told the share that
+    /// Runs the texts four times. `sae` is what stands in the place of the activations: a [`Splice`](super::Splice) or
+    /// a [`Transcode`](super::Transcode). `watch` is told the share that
     /// is done. Panics on a model that gives no next tokens, on a site without a row for each token, and where all tokens are spared.
     pub fn measure(
         model: &Transformer,
@@ -72,15 +73,62 @@ impl Recovered {
 mod tests {
     use std::path::Path;
 
+    use superlens_lm::intervene::run;
     use superlens_lm::model::{Point, load};
+    use superlens_tensor::Mat;
 
     use super::*;
+    use crate::sae::{Activation, Encoder, Sae, Transcode};
+
+    fn fixture(family: &str) -> Transformer {
+        load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/families").join(family)).unwrap()
+    }
+
+    fn apart(a: &Mat, b: &Mat) -> f32 {
+        a.data().iter().zip(b.data()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    }
+
+    /// An MLP of ReLUs is a transcoder of itself, whose latents are its neurons; any other changes what the model predicts, unless its error is kept.
+    #[test]
+    fn a_transcoder_stands_in_the_place_of_an_mlp() {
+        let texts = [Text::one(&[3, 41, 7, 7, 55, 20]), Text { first: 6, ..Text::one(&[9, 1, 30, 12]) }];
+        for (family, layer) in
+            [("opt", 0), ("opt", 1), ("gpt2-published", 1), ("neox-parallel-published", 0), ("gemma2-published", 1)]
+        {
+            let model = fixture(family);
+            let d = model.config.d_model;
+            let (from, to) = (Site::Block(layer, Point::Norm2), Site::Block(layer, Point::MlpOut));
+            let wave = |rows, cols, a: f32| Mat::from_fn(rows, cols, |i, j| (a * (i * cols + j) as f32).sin());
+            let encoder = Encoder::Linear { w_enc: wave(d, 9, 0.7), b_enc: vec![0.1; 9], act: Activation::Relu };
+            let other = Sae::new(vec![0.0; d], encoder, wave(9, d, 1.3), vec![-0.1; d]);
+            let logits = |keep_error| {
+                let what = Transcode { sae: &other, from, keep_error };
+                run(&model, &texts[0], &Changes::new([to], &what))
+            };
+            let plain = run(&model, &texts[0], &Changes::default());
+            assert!(apart(&logits(true), &plain) <= 1e-5, "{family}");
+            assert!(apart(&logits(false), &plain) > 1e-3, "{family}");
+            if family != "opt" {
+                continue;
+            }
+            let mlp = &model.weights.blocks[layer].mlp;
+            let (b_enc, b_dec) = (mlp.into.b.clone().unwrap(), mlp.out.b.clone().unwrap());
+            let encoder = Encoder::Linear { w_enc: mlp.into.w.clone(), b_enc, act: Activation::Relu };
+            let itself = Sae::new(vec![0.0; d], encoder, mlp.out.w.clone(), b_dec);
+            let measured = |sae: &Sae| {
+                let what = Transcode { sae, from, keep_error: false };
+                let r = Recovered::measure(&model, &texts, to, &what, &|_| {});
+                [r.ce_loss_score(), r.ce_loss_score_mean(), r.kl_div_score(), r.kl_div_score_mean()]
+            };
+            assert!(measured(&itself).iter().all(|score| (score - 1.0).abs() < 1e-3), "{:?}", measured(&itself));
+            assert!(measured(&other)[2] < 0.9);
+        }
+    }
 
     #[test]
     fn the_identity_recovers_all_and_ablation_nothing() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/families");
         for family in ["gpt2-published", "llama-gqa-published", "neox-parallel-published"] {
-            let model = load(&folder.join(family)).unwrap();
+            let model = fixture(family);
             let texts = [Text::one(&[3, 41, 7, 7, 55, 20]), Text { first: 6, ..Text::one(&[9, 1, 30, 12]) }];
             let site = Site::Block(0, Point::Post);
             let all = Columns((0..model.config.d_mlp).collect());

@@ -1,7 +1,8 @@
-//! A dictionary inside a model: [`Splice`] puts its reconstruction in the place of the activations, [`LatentHandle`] takes hold of single latents,
-//! whatever the dictionary leaves unexplained staying as it is.
+//! A dictionary inside a model: [`Splice`] puts its reconstruction in the place of the activations, [`Transcode`] what a transcoder makes of earlier
+//! ones; [`LatentHandle`] takes hold of single latents, whatever the dictionary leaves unexplained staying as it is.
 
 use superlens_lm::intervene::{Handle, Intervention, Token};
+use superlens_lm::model::Site;
 use superlens_tensor::Mat;
 
 use super::{Latents, Sae};
@@ -15,11 +16,39 @@ pub struct Splice<'a> {
 
 impl Intervention for Splice<'_> {
     fn apply(&self, _: &[Token], x: &mut Mat) {
-        let recon = self.sae.reconstruct(&self.sae.encode(x), x.view());
-        match self.keep_error {
-            true => x.data_mut().iter_mut().zip(recon.data()).for_each(|(x, r)| *x = r + (*x - r)),
-            false => *x = recon,
-        }
+        put(self.sae.reconstruct(&self.sae.encode(x), x.view()), self.keep_error, x);
+    }
+}
+
+/// Puts the reconstruction in the place of activations, with what it leaves unexplained of them or without.
+fn put(recon: Mat, keep_error: bool, x: &mut Mat) {
+    match keep_error {
+        true => x.data_mut().iter_mut().zip(recon.data()).for_each(|(x, r)| *x = r + (*x - r)),
+        false => *x = recon,
+    }
+}
+
+/// A transcoder in the place of what it imitates (Dunefsky, Chlenski and Nanda 2024, arXiv 2406.11944): the activations, an MLP's output for instance,
+/// become what it makes of those at a site further up, the MLP's input.
+pub struct Transcode<'a> {
+    pub sae: &'a Sae,
+    /// Where it reads, before the site at which it is put.
+    pub from: Site,
+    /// Whether what it leaves unexplained is added again.
+    pub keep_error: bool,
+}
+
+impl Intervention for Transcode<'_> {
+    fn apply(&self, _: &[Token], _: &mut Mat) {
+        unreachable!("a transcoder is told what it reads")
+    }
+
+    fn reads(&self) -> Option<Site> {
+        Some(self.from)
+    }
+
+    fn apply_with(&self, _: &[Token], read: &Mat, x: &mut Mat) {
+        put(self.sae.reconstruct(&self.sae.encode(read), read.view()), self.keep_error, x);
     }
 }
 

@@ -58,7 +58,7 @@ fn load(c: &Settings, t: Checkpoint) -> Result<(Config, Weights), ModelError> {
         embed_norm: None,
         blocks: (0..config.layers.len()).map(block).collect::<Result<_, _>>()?,
         final_norm: Some(one_plus(&t, "model.norm", d)?),
-        head: Some(head(&t, "lm_head", c.flag("tie_word_embeddings", true)?, (config.vocab, d))?),
+        head: head(c, &t, "lm_head", true, (config.vocab, d))?,
     };
     t.finish(&[])?;
     Ok((config, weights))

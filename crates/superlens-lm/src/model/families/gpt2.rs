@@ -71,7 +71,7 @@ fn load(c: &Settings, t: Checkpoint) -> Result<(Config, Weights), ModelError> {
         embed_norm: None,
         blocks: (0..layers).map(block).collect::<Result<_, _>>()?,
         final_norm: Some(t.norm("transformer.ln_f", d)?),
-        head: Some(head(&t, "lm_head", c.flag("tie_word_embeddings", true)?, (vocab, d))?),
+        head: head(c, &t, "lm_head", true, (vocab, d))?,
     };
     t.finish(&[])?;
     Ok((config, weights))

@@ -73,7 +73,7 @@ fn load(c: &Settings, t: Checkpoint) -> Result<(Config, Weights), ModelError> {
         embed_norm: None,
         blocks: (0..layers).map(block).collect::<Result<_, _>>()?,
         final_norm: Some(t.norm("gpt_neox.final_layer_norm", d)?),
-        head: Some(head(&t, "embed_out", c.flag("tie_word_embeddings", false)?, (vocab, d))?),
+        head: head(c, &t, "embed_out", false, (vocab, d))?,
     };
     t.finish(&[])?;
     Ok((config, weights))

@@ -91,13 +91,34 @@ fn reorder(linear: &Linear, columns: &[usize]) -> Linear {
     Linear { w: linear.w.select_cols(columns), b }
 }
 
-/// The output layer: `name.weight` `[vocab, d]`, or the embedding where it is tied or not in the files.
-fn head(t: &Checkpoint, name: &str, tied: bool, (vocab, d): (usize, usize)) -> Result<Head, ModelError> {
-    let weight = format!("{name}.weight");
+/// The output layer: `name.weight` `[vocab, d]`, or the embedding where the two are tied; `usually` says what the family does where
+/// `tie_word_embeddings` is not set. None for a bare model (`LlamaModel` under `architectures`), which has no output.
+///
+/// # Errors
+/// A model with an output of its own that the files lack: `transformers` would go on with random numbers in its place.
+fn head(
+    c: &Settings,
+    t: &Checkpoint,
+    name: &str,
+    usually: bool,
+    (vocab, d): (usize, usize),
+) -> Result<Option<Head>, ModelError> {
+    let (weight, tied) = (format!("{name}.weight"), c.flag("tie_word_embeddings", usually)?);
     // Some files keep a copy of a tied embedding; it is read, so that it counts as known.
     let own = if t.has(&weight) { Some(t.matrix(&weight, vocab, d)?) } else { None };
+    if own.is_none() && !tied {
+        let class = c.get(&["architectures"]).and_then(|all| all.get(0)).and_then(|class| class.as_str());
+        if class.is_some_and(|class| class.ends_with("Model") && !class.ends_with("LMHeadModel")) {
+            return Ok(None);
+        }
+        let what = format!(
+            "is {}false, but the weights have no `{weight}`; copy the model again, or set it to true if the embedding is the output",
+            if c.has("tie_word_embeddings") { "" } else { "not set, which here means " }
+        );
+        return Err(c.wrong("tie_word_embeddings", what));
+    }
     let own = own.filter(|_| !tied).map(|w| w.transposed());
-    Ok(Head { transform: None, project: None, own, bias: None })
+    Ok(Some(Head { transform: None, project: None, own, bias: None }))
 }
 
 /// Layers that are all alike.

@@ -8,7 +8,7 @@ use crate::model::checkpoint::{Checkpoint, Stored::OutIn};
 use crate::model::config::{Config, NormKind, Positions, Wiring};
 use crate::model::error::ModelError;
 use crate::model::settings::Settings;
-use crate::model::weights::{AttentionWeights, BlockWeights, MlpWeights, Weights};
+use crate::model::weights::{AttentionWeights, BlockWeights, Head, MlpWeights, Weights};
 
 pub(super) const FAMILY: Family = Family { model_types: &["opt"], about: "OPT", load };
 
@@ -72,8 +72,8 @@ fn load(c: &Settings, t: Checkpoint) -> Result<(Config, Weights), ModelError> {
     let table = t.matrix("model.decoder.embed_positions.weight", n_ctx + UNUSED, d)?;
     let positions = Mat::from_vec(n_ctx, d, table.data()[UNUSED * d..].to_vec());
     let last = before && !c.flag("_remove_final_layer_norm", false)?;
-    let mut head = head(&t, "lm_head", c.flag("tie_word_embeddings", true)?, (vocab, d_embed))?;
-    head.project = project("model.decoder.project_out", (d, d_embed))?;
+    let out = project("model.decoder.project_out", (d, d_embed))?;
+    let head = head(c, &t, "lm_head", true, (vocab, d_embed))?.map(|head| Head { project: out, ..head });
     let weights = Weights {
         embed: t.matrix("model.decoder.embed_tokens.weight", vocab, d_embed)?,
         project_in: project("model.decoder.project_in", (d_embed, d))?,
@@ -82,7 +82,7 @@ fn load(c: &Settings, t: Checkpoint) -> Result<(Config, Weights), ModelError> {
         embed_norm: None,
         blocks: (0..layers).map(block).collect::<Result<_, _>>()?,
         final_norm: if last { Some(t.norm("model.decoder.final_layer_norm", d)?) } else { None },
-        head: Some(head),
+        head,
     };
     t.finish(&[])?;
     Ok((config, weights))

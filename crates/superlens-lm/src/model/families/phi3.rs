@@ -49,7 +49,7 @@ fn load(c: &Settings, t: Checkpoint) -> Result<(Config, Weights), ModelError> {
         embed_norm: None,
         blocks: (0..config.layers.len()).map(block).collect::<Result<_, _>>()?,
         final_norm: Some(t.gain("model.norm", d)?),
-        head: Some(head(&t, "lm_head", c.flag("tie_word_embeddings", false)?, (config.vocab, d))?),
+        head: head(c, &t, "lm_head", false, (config.vocab, d))?,
     };
     t.finish(&[])?;
     Ok((config, weights))

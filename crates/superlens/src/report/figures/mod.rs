@@ -1,6 +1,7 @@
 //! The pictures of a diagnosis, one file each. Every one stands empty data, one value and huge counts.
 
 mod alignment;
+mod attention;
 mod bars;
 mod coherence;
 mod cosines;
@@ -26,6 +27,7 @@ use super::svg::Figure;
 use crate::diagnose::{Basis, Diagnosis};
 use crate::toy::lab::Picture;
 
+pub use attention::{Habits, attention};
 pub(super) use cosines::{Cosines, cosines};
 pub use demo::demo;
 pub(super) use glyph::glyph;

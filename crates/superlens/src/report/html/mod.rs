@@ -1,5 +1,6 @@
 //! `report.html`: one file that opens offline, with its styles and pictures inside and no scripts.
 
+mod attention;
 mod evidence;
 mod geometry;
 mod glossary;
@@ -9,6 +10,7 @@ mod overview;
 mod toy;
 mod verdict;
 
+pub use attention::attention_page;
 pub use geometry::geometry_page;
 pub use toy::toy_page;
 
