@@ -133,7 +133,10 @@ pub struct Demo {
 Examples:
   superlens diagnose mlp.npy --basis privileged --out runs/mlp
   superlens diagnose model.safetensors --key layers.0.mlp_hidden --json
-  superlens diagnose resid.npz --key resid --flatten --basis none")]
+  superlens diagnose resid.npz --key resid --flatten --basis none
+  superlens diagnose mlp.npy --labels concepts.npy --basis privileged
+
+Labels tell what activations alone can't: concepts that share a neuron, that no direction reads, or that are only looked up.")]
 pub struct Diagnose {
     /// The activation matrix
     pub input: PathBuf,
@@ -142,6 +145,12 @@ pub struct Diagnose {
     /// Whether the columns mean something by themselves
     #[arg(long, value_enum, default_value_t = BasisArg::Unknown, value_name = "KIND")]
     pub basis: BasisArg,
+    /// What the rows are about: rows × concepts of zeros and ones, or of real numbers; a .npy, .npz or .safetensors file
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
+    /// Which array of the labels' file, where it holds several
+    #[arg(long, value_name = "NAME", requires = "labels")]
+    pub labels_key: Option<String>,
     /// Folder for report.html, report.json and the figures; without it nothing is written
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,

@@ -8,8 +8,8 @@ use std::time::Instant;
 use serde::Serialize;
 use superlens::diagnose::{self, Diagnosis, Options};
 use superlens::report::{self, InputFile, RunFolder, Source};
-use superlens_tensor::Rng;
-use superlens_tensor::io::{Loaded, ReadOptions};
+use superlens_tensor::io::{Loaded, ReadOptions, read_directions};
+use superlens_tensor::{Mat, Rng};
 
 use super::activations::Activations;
 use super::{settings, summary};
@@ -32,11 +32,21 @@ pub fn run(args: &Diagnose, global: Global) -> Result<(), Failure> {
     progress.at(0.0, "reading");
     let options = ReadOptions { key: args.part.key.clone(), flatten: args.part.flatten };
     let input = Activations::open(&args.input, &options, args.part.hook.as_deref())?;
+    let rows = input.shape().0;
+    let labels = args.labels.as_deref().map(|path| read_labels(path, args, rows)).transpose()?;
     let loaded = input.in_memory("diagnose", &Rng::new(global.seed))?;
+    if let Some(labels) = labels.as_ref().filter(|_| loaded.mat.rows() != rows) {
+        return Err(Failure::Input(format!(
+            "{}: the store has {rows} rows, of which {} fit into memory, and labels can't follow them; write them to a .npy file",
+            labels.path,
+            loaded.mat.rows()
+        )));
+    }
     // Before the work, not after it: a destination that can't be used is told at once.
-    let run = args.out.as_deref().map(|out| create_run(out, args, global, &loaded)).transpose()?;
+    let run = args.out.as_deref().map(|out| create_run(out, args, global, &loaded, labels.as_ref())).transpose()?;
 
-    let options = Options { basis: args.basis.basis(), seed: global.seed, ..Options::default() };
+    let labels = labels.map(|labels| labels.mat);
+    let options = Options { basis: args.basis.basis(), seed: global.seed, labels, ..Options::default() };
     let mut watch = |at: diagnose::Progress| {
         progress.at(at.fraction, at.stage);
         ControlFlow::Continue(())
@@ -64,7 +74,37 @@ pub fn run(args: &Diagnose, global: Global) -> Result<(), Failure> {
     Ok(out.flush()?)
 }
 
-fn create_run(out: &Path, args: &Diagnose, global: Global, loaded: &Loaded) -> Result<RunFolder, Failure> {
+/// Labels as they were read, one row for each row of activations.
+struct Labels {
+    mat: Mat,
+    path: String,
+    bytes: u64,
+    sha256: String,
+}
+
+/// Labels for `rows` rows. A single vector is one concept.
+fn read_labels(path: &Path, args: &Diagnose, rows: usize) -> Result<Labels, Failure> {
+    let options = ReadOptions { key: args.labels_key.clone(), flatten: false };
+    let read = read_directions(path, &options).map_err(Failure::input)?;
+    let mat = if read.shape.len() == 1 { read.mat.transposed() } else { read.mat };
+    if mat.rows() != rows {
+        return Err(Failure::Input(format!(
+            "{}: labels for {} rows, but {} has {rows}; one row of labels is needed for each row of activations, in the same order",
+            path.display(),
+            mat.rows(),
+            args.input.display()
+        )));
+    }
+    Ok(Labels { mat, path: path.display().to_string(), bytes: read.bytes, sha256: read.sha256 })
+}
+
+fn create_run(
+    out: &Path,
+    args: &Diagnose,
+    global: Global,
+    loaded: &Loaded,
+    labels: Option<&Labels>,
+) -> Result<RunFolder, Failure> {
     let path = args.input.display().to_string();
     let mut config = toml::Table::new();
     config.insert("command".into(), "diagnose".into());
@@ -74,8 +114,12 @@ fn create_run(out: &Path, args: &Diagnose, global: Global, loaded: &Loaded) -> R
     }
     config.insert("flatten".into(), args.part.flatten.into());
     config.insert("basis".into(), args.basis.id().into());
-    let input = InputFile { path, bytes: loaded.bytes, sha256: loaded.sha256.clone() };
-    interrupt::create_run(out, settings(global, vec![input], config)).map_err(Failure::input)
+    let mut inputs = vec![InputFile { path, bytes: loaded.bytes, sha256: loaded.sha256.clone() }];
+    if let Some(labels) = labels {
+        config.insert("labels".into(), labels.path.clone().into());
+        inputs.push(InputFile { path: labels.path.clone(), bytes: labels.bytes, sha256: labels.sha256.clone() });
+    }
+    interrupt::create_run(out, settings(global, inputs, config)).map_err(Failure::input)
 }
 
 /// Writes the report and puts the folder in place.

@@ -73,6 +73,39 @@ fn bits(rotated: bool, stream: &Rng) -> Case {
     dense(z, rotated, format!("{rows} rows, {d} bits"), &mut rng, stream)
 }
 
+/// Bits in most of the dimensions, at times leaning to one side; the others are dense.
+fn bits_and_noise(stream: &Rng) -> Case {
+    let mut rng = stream.fork("settings");
+    let (bits, rows) = (8 + rng.below(32), 5000 + rng.below(4000));
+    let noise = rng.below(bits / 4 + 1);
+    let lean: Vec<f64> = (0..bits).map(|_| 0.5 + 0.12 * (rng.uniform_f64() - 0.5)).collect();
+    let z = Mat::from_fn(rows, bits + noise, |_, j| match lean.get(j) {
+        Some(p) => {
+            if rng.chance(*p) {
+                1.0
+            } else {
+                -1.0
+            }
+        }
+        None => rng.normal(),
+    });
+    let rotated = rng.chance(0.5);
+    dense(z, rotated, format!("{rows} rows, {bits} bits and {noise} dense dimensions"), &mut rng, stream)
+}
+
+/// An item's code is a wave of the sum of its three parts' codes, its attributes are of the whole.
+fn slot_codes(stream: &Rng) -> Case {
+    let (mut rng, d, _, rows) = sizes(stream);
+    let each = 6 + rng.below(3);
+    let parts = Mat::from_fn(3 * each, d, |_, _| rng.normal());
+    let items = each * each * each;
+    let codes = Mat::from_fn(items, d, |i, j| {
+        let sum = parts[(i % each, j)] + parts[(each + i / each % each, j)] + parts[(2 * each + i / each / each, j)];
+        (3.0 * sum).sin()
+    });
+    lookup(&codes, 4 + rng.below(8), rows, format!("{items} items of three parts in {d} dimensions"), stream)
+}
+
 fn dense(z: Mat, rotated: bool, about: String, rng: &mut Rng, stream: &Rng) -> Case {
     let d = z.cols();
     let z = if rotated { matmul(&z, &rotation(d, &mut stream.fork("rotation"))) } else { z };
@@ -108,6 +141,13 @@ pub(super) fn families() -> Vec<Family> {
         of("gaussian-codes", Calibrate, "items with Gaussian codes, random attributes", gaussian_codes),
         of("sign-codes", Calibrate, "items with random signs, random attributes", sign_codes),
         of("bits", Calibrate, "independent bits on the neurons, without labels", |r| bits(false, r)),
+        of(
+            "bits-and-noise",
+            Calibrate,
+            "bits, some of them leaning to one side, beside dense dimensions",
+            bits_and_noise,
+        ),
+        of("slot-codes", Calibrate, "items whose code is a wave of three parts' codes, random attributes", slot_codes),
         of("bits-rotated", Test, "independent bits on a rotation, without labels", |r| bits(true, r)),
         of("bound-codes", Test, "items that are bound pairs, random attributes", bound_codes),
         of("hashed-codes", Test, "hashed items, random attributes", hashed_codes),

@@ -148,6 +148,12 @@ pub(super) fn families() -> Vec<Family> {
             readings((2, 5), (6.0, 12.0), &[Latent::Normal, Latent::Uniform], |v| v * v, r)
         }),
         of("products", Calibrate, "products of pairs, four ReLUs each", |r| products(false, r)),
+        of("readings-softplus", Calibrate, "softplus and cubic readings of a few latents", |r| {
+            readings((2, 6), (6.0, 14.0), &[Latent::Normal, Latent::Sparse], |v| (1.0 + (2.0 * v).exp()).ln(), r)
+        }),
+        of("readings-cosine", Calibrate, "cosines of readings of a few latents", |r| {
+            readings((2, 4), (8.0, 16.0), &[Latent::Normal, Latent::Uniform], |v| (1.5 * v).cos(), r)
+        }),
         of("readings-tanh", Test, "tanh readings of a few latents", |r| {
             readings((2, 6), (5.0, 16.0), &[Latent::Normal, Latent::Uniform], f32::tanh, r)
         }),

@@ -82,6 +82,32 @@ fn circles(labelled: bool, stream: &Rng) -> Case {
     embed(&z, d, labels, defended, format!("{rows} rows, {k} circles, wobble {wobble}, {arcs} arcs"), stream)
 }
 
+/// Circles of their own sizes and speeds, in half of the dimensions or more; the rest is dense.
+fn circles_of_sizes(stream: &Rng) -> Case {
+    let (rows, mut rng) = sizes(stream);
+    let k = 2 + rng.below(6);
+    let rest = rng.below(k);
+    let size: Vec<f32> = (0..k).map(|_| 0.5 + rng.uniform()).collect();
+    let run = pick(&[1usize, 1, 8], &mut rng);
+    let mut angles = vec![0.0f32; k];
+    let mut z = Mat::zeros(rows, 2 * k + rest);
+    for i in 0..rows {
+        if i % run == 0 {
+            angles.iter_mut().for_each(|a| *a = std::f32::consts::TAU * rng.uniform());
+        }
+        for c in 0..k {
+            let a = angles[c] + if run > 1 { 0.6 * (i % run) as f32 } else { 0.0 };
+            z[(i, 2 * c)] = size[c] * a.cos();
+            z[(i, 2 * c + 1)] = size[c] * a.sin();
+        }
+        for c in 0..rest {
+            z[(i, 2 * k + c)] = 0.5 * rng.normal();
+        }
+    }
+    let d = z.cols() + rng.below(2 * k);
+    embed(&z, d, None, vec![NONLINEAR], format!("{rows} rows, {k} circles and {rest} dense dimensions"), stream)
+}
+
 /// Circles that are there in some rows only: features of two dimensions. A concept is a pair of arcs of one of them.
 fn sparse_circles(stream: &Rng) -> Case {
     let (rows, mut rng) = sizes(stream);
@@ -163,6 +189,13 @@ pub(super) fn families() -> Vec<Family> {
         of("parities", Calibrate, "concepts are parities of two signs", |r| parities(2, r)),
         of("circles", Calibrate, "circles, without labels", |r| circles(false, r)),
         of("arcs", Calibrate, "circles, concepts are opposite arcs", |r| circles(true, r)),
+        of(
+            "circles-of-sizes",
+            Calibrate,
+            "circles of several sizes beside dense dimensions, without labels",
+            circles_of_sizes,
+        ),
+        of("triples", Calibrate, "concepts are parities of three signs", |r| parities(3, r)),
         of("bands", Test, "concepts are bands of magnitude on one direction", bands),
         of("regions", Test, "concepts are regions between planes", regions),
         of("sparse-circles", Test, "circles that are there in some rows only", sparse_circles),

@@ -94,6 +94,10 @@ pub(super) enum Step {
     Mean(f32),
     Relu,
     Gelu,
+    /// x · σ(x), at the scale where it bends.
+    Silu,
+    /// Negative values at 40 %.
+    Leaky,
     /// Times a softplus of another random view of the row (a gate that is mostly open), keeping signs.
     Gate,
     /// Rounded to bf16.
@@ -137,6 +141,11 @@ fn one(mut x: Mat, step: Step, rng: &mut Rng) -> Mat {
                 *v = 0.5 * s * (1.0 + (0.797_884_6 * (s + 0.044_715 * s * s * s)).tanh());
             });
         }
+        Step::Silu => {
+            let scale = 2.0 / spread_of(&x).max(1e-20);
+            x.data_mut().iter_mut().for_each(|v| *v = scale * *v / (1.0 + (-scale * *v).exp()));
+        }
+        Step::Leaky => x.data_mut().iter_mut().for_each(|v| *v = v.max(0.4 * *v)),
         Step::Gate => {
             let view = rotation(d, rng);
             let scale = 1.0 / spread_of(&x).max(1e-20);

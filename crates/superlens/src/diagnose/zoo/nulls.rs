@@ -96,6 +96,42 @@ fn covariances(stream: &Rng) -> Case {
     finish(x, format!("{rows} rows, {d} dimensions, {k} covariances"), stream)
 }
 
+/// Gaussians of one shape in sizes that depend on half of the dimensions, or of two shapes.
+fn scales(stream: &Rng) -> Case {
+    let (rows, d, mut rng) = sizes(stream);
+    let roots = [root(d, 1.5 * rng.uniform_f64(), &mut rng), root(d, 2.0, &mut rng)];
+    let two = rng.chance(0.5);
+    let noise = normal(rows, d, &mut rng);
+    let mut x = Mat::zeros(rows, d);
+    for i in 0..rows {
+        let wide = rng.chance(0.4);
+        let row = matmul(noise.rows_view(i, i + 1), &roots[usize::from(two && wide)]);
+        let size = if wide { 2.0 } else { 0.7 };
+        x.row_mut(i)
+            .iter_mut()
+            .zip(row.row(0))
+            .enumerate()
+            .for_each(|(j, (x, v))| *x = if two || 2 * j < d { size * v } else { *v });
+    }
+    finish(x, format!("{rows} rows, {d} dimensions, {} shapes of two sizes", 1 + usize::from(two)), stream)
+}
+
+/// Clusters, each of its own size and frequency, with round clouds.
+fn clusters_of_sizes(stream: &Rng) -> Case {
+    let (rows, d, mut rng) = sizes(stream);
+    let k = 3 + rng.below(d.min(30) - 2);
+    let middles = Mat::from_fn(k, d, |_, _| 1.5 * rng.normal());
+    let size: Vec<f32> = (0..k).map(|_| 0.3 + 1.2 * rng.uniform()).collect();
+    let mut x = Mat::zeros(rows, d);
+    for i in 0..rows {
+        let c = ((k as f64) * rng.uniform_f64().powi(2)) as usize % k;
+        for j in 0..d {
+            x[(i, j)] = middles[(c, j)] + size[c] * rng.normal();
+        }
+    }
+    finish(x, format!("{rows} rows, {d} dimensions, {k} clusters of several sizes"), stream)
+}
+
 /// A stream whose components remember: dense, Gaussian, slow.
 fn slow(stream: &Rng) -> Case {
     let (rows, d, mut rng) = sizes(stream);
@@ -166,6 +202,8 @@ pub(super) fn families() -> Vec<Family> {
         of("slow", Calibrate, "a slow Gaussian stream", slow),
         of("few-rows", Calibrate, "sparse features in too few rows", few_rows),
         of("flat", Calibrate, "a Gaussian of few dimensions in many columns", flat),
+        of("scales", Calibrate, "Gaussians of one shape and several sizes, or two shapes", scales),
+        of("clusters-of-sizes", Calibrate, "clusters of several sizes, some common and some rare", clusters_of_sizes),
         Family {
             truth: SUPERPOSITION,
             ..of("tight-clusters", Calibrate, "more tight clusters than dimensions", tight_clusters)

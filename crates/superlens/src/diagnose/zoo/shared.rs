@@ -95,6 +95,22 @@ pub(super) fn families() -> Vec<Family> {
                 r,
             )
         }),
+        of(
+            "fives-together",
+            CORRELATED,
+            Calibrate,
+            "groups of five that occur together share a neuron, through a SiLU",
+            |r| {
+                let law = Law {
+                    size: 5,
+                    ties: &[Ties::Together(5, 0.5), Ties::Together(5, 0.8)],
+                    magnitude: &[Magnitude::Exponential, Magnitude::Strong],
+                    steps: &[&[], &[Step::Silu], &[Step::Noise(0.03)]],
+                    ..PLAIN
+                };
+                make(&law, r)
+            },
+        ),
         of("threes-together", CORRELATED, Test, "groups of three that occur together share a neuron", |r| {
             let law = Law {
                 size: 3,
@@ -127,6 +143,24 @@ pub(super) fn families() -> Vec<Family> {
                     &Law { truth: INCIDENTAL, ties: &[Ties::Independent], opposite: true, shared: (0.3, 0.9), ..PLAIN },
                     r,
                 )
+            },
+        ),
+        of(
+            "fours-by-chance",
+            INCIDENTAL,
+            Calibrate,
+            "four independent features met on a neuron, through a SiLU",
+            |r| {
+                let law = Law {
+                    truth: INCIDENTAL,
+                    size: 4,
+                    ties: &[Ties::Independent],
+                    magnitude: &[Magnitude::Exponential, Magnitude::Strong],
+                    steps: &[&[], &[Step::Silu], &[Step::Noise(0.02)]],
+                    shared: (0.3, 0.8),
+                    ..PLAIN
+                };
+                make(&law, r)
             },
         ),
         of("threes-by-chance", INCIDENTAL, Test, "three independent features met on a neuron", |r| {

@@ -29,6 +29,8 @@ enum Lie {
     Spread(usize, bool),
     /// Each group of 8 neurons holds its own share of the features.
     Blocks,
+    /// Polygons of three to five features in planes of their own, the planes on a rotation.
+    Polygons,
 }
 
 /// What a family of sparse features may draw from.
@@ -42,6 +44,8 @@ struct Law<'a> {
     /// Exponent of the densities: 0 is even.
     exponent: (f64, f64),
     signed: &'a [bool],
+    /// Whether many features are on in a row.
+    dense: bool,
     steps: &'a [&'a [Step]],
     basis: &'a [Basis],
 }
@@ -54,6 +58,7 @@ const PLAIN: Law = Law {
     ties: &[Ties::Independent],
     exponent: (0.0, 0.0),
     signed: &[false],
+    dense: false,
     steps: &[&[], &[Step::Noise(0.03)], &[Step::Noise(0.05), Step::Mean(1.0)]],
     basis: &[Basis::Unknown, Basis::Privileged],
 };
@@ -72,6 +77,16 @@ fn directions(lie: Lie, n: usize, d: usize, rng: &mut Rng) -> Mat {
         Lie::Random => random(n, d, rng),
         Lie::Packed => packed(n, d, rng),
         Lie::Spread(k, signed) => spread(n, d, k, signed, rng),
+        Lie::Polygons => {
+            let planes = rotated(d / 2 * 2, d, rng);
+            let corners = n.div_ceil(d / 2).max(3);
+            let phase: Vec<f32> = (0..d / 2).map(|_| std::f32::consts::TAU * rng.uniform()).collect();
+            Mat::from_fn(n, d, |i, j| {
+                let (plane, corner) = (i % (d / 2), i / (d / 2));
+                let angle = phase[plane] + std::f32::consts::TAU * corner as f32 / corners as f32;
+                angle.cos() * planes[(2 * plane, j)] + angle.sin() * planes[(2 * plane + 1, j)]
+            })
+        }
         Lie::Blocks => {
             let mut w = Mat::zeros(n, d);
             let blocks = (d / 8).max(1);
@@ -93,7 +108,8 @@ fn make(law: &Law, stream: &Rng) -> Case {
     let n = if law.ratio.1 <= 1.0 { n.min(d) } else { n };
     let lie = pick(law.lie, rng);
     let room = n.min(d) as f64;
-    let l0 = log_uniform(1.0, (0.22 * room).clamp(1.5, 10.0), rng).min(0.3 * n as f64);
+    let most = if law.dense { (0.33 * room).max(2.0) } else { (0.22 * room).clamp(1.5, 10.0) };
+    let l0 = log_uniform(if law.dense { 0.5 * most } else { 1.0 }, most, rng).min(0.35 * n as f64);
     let exponent = between(law.exponent.0, law.exponent.1, rng);
     let code = Code {
         density: power_law(n, l0, exponent),
@@ -156,6 +172,34 @@ pub(super) fn families() -> Vec<Family> {
                 lie: &[Lie::Leaky(0.1), Lie::Leaky(0.2)],
                 ratio: (0.5, 1.0),
                 signed: &[false, true],
+                ..PLAIN
+            };
+            make(&law, r)
+        }),
+        of("aligned-dense", MONOSEMANTIC, Calibrate, "a neuron for each feature, many on at once", |r| {
+            let law = Law {
+                truth: MONOSEMANTIC,
+                lie: &[Lie::Aligned],
+                ratio: (0.5, 1.0),
+                dense: true,
+                magnitude: &[Magnitude::Exponential, Magnitude::HalfNormal, Magnitude::Constant],
+                ..PLAIN
+            };
+            make(&law, r)
+        }),
+        of("aligned-silu", MONOSEMANTIC, Calibrate, "a neuron for each feature in runs, heavy tails, a SiLU", |r| {
+            let law = Law {
+                truth: MONOSEMANTIC,
+                lie: &[Lie::Aligned, Lie::Leaky(0.1)],
+                ratio: (0.4, 1.0),
+                ties: &[Ties::Independent, Ties::Runs(5.0), Ties::Together(2, 0.3)],
+                magnitude: &[Magnitude::LogNormal, Magnitude::Strong],
+                steps: &[
+                    &[Step::Silu],
+                    &[Step::Noise(0.03), Step::Silu, Step::Bf16],
+                    &[Step::Silu, Step::Duplicates(1)],
+                ],
+                basis: &[Basis::Privileged],
                 ..PLAIN
             };
             make(&law, r)
@@ -230,6 +274,35 @@ pub(super) fn families() -> Vec<Family> {
             };
             make(&law, r)
         }),
+        of("random-dense", SUPERPOSITION, Calibrate, "random directions, many on at once, heavy tails", |r| {
+            let law = Law {
+                ratio: (1.5, 2.5),
+                dense: true,
+                magnitude: &[Magnitude::LogNormal, Magnitude::Exponential, Magnitude::Strong],
+                ..PLAIN
+            };
+            make(&law, r)
+        }),
+        of("polygons", SUPERPOSITION, Calibrate, "polygons of features in planes of their own", |r| {
+            make(&Law { lie: &[Lie::Polygons], ratio: (1.5, 2.5), basis: &[Basis::None, Basis::Unknown], ..PLAIN }, r)
+        }),
+        of(
+            "random-silu",
+            SUPERPOSITION,
+            Calibrate,
+            "random directions in runs through a SiLU, with outlier neurons",
+            |r| {
+                let law = Law {
+                    ratio: (1.5, 3.0),
+                    ties: &[Ties::Independent, Ties::Runs(4.0)],
+                    magnitude: &[Magnitude::Strong, Magnitude::Exponential],
+                    steps: &[&[Step::Silu], &[Step::Noise(0.02), Step::Silu], &[Step::Silu, Step::Outliers(2, 5.0)]],
+                    basis: &[Basis::Privileged],
+                    ..PLAIN
+                };
+                make(&law, r)
+            },
+        ),
         of("spread", SUPERPOSITION, Test, "each feature on three to five neurons", |r| {
             let law = Law {
                 lie: &[Lie::Spread(3, false), Lie::Spread(4, true), Lie::Spread(5, true)],
@@ -296,6 +369,29 @@ pub(super) fn families() -> Vec<Family> {
         }),
         of("rotation-in-pairs", ROTATED, Calibrate, "rotations of pairs and fours of neurons", |r| {
             let law = Law { truth: ROTATED, lie: &[Lie::Groups(2), Lie::Groups(4)], ratio: (0.7, 1.0), ..PLAIN };
+            make(&law, r)
+        }),
+        of("rotation-dense", ROTATED, Calibrate, "a random rotation, many features on at once, heavy tails", |r| {
+            let law = Law {
+                truth: ROTATED,
+                lie: &[Lie::Rotated, Lie::Groups(5)],
+                ratio: (0.5, 1.0),
+                dense: true,
+                ties: &[Ties::Independent, Ties::Runs(4.0)],
+                magnitude: &[Magnitude::LogNormal, Magnitude::Exponential, Magnitude::HalfNormal],
+                ..PLAIN
+            };
+            make(&law, r)
+        }),
+        of("rotation-softened", ROTATED, Calibrate, "a random rotation through a gentle bend, normed rows", |r| {
+            let law = Law {
+                truth: ROTATED,
+                lie: &[Lie::Rotated, Lie::Groups(6)],
+                ratio: (0.6, 1.0),
+                steps: &[&[Step::Leaky], &[Step::Noise(0.02), Step::Leaky], &[Step::Mean(2.0), Step::LayerNorm]],
+                basis: &[Basis::Privileged],
+                ..PLAIN
+            };
             make(&law, r)
         }),
         of("rotation-children", ROTATED, Test, "a random rotation, half of the features children of others", |r| {
