@@ -69,6 +69,9 @@ pub struct ZooExam {
     /// Write a JSON line for each case: truth, answer, alternatives, and what the verdict weighed
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// Write the scores as a page of Markdown
+    #[arg(long, value_name = "FILE")]
+    pub markdown: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -4,10 +4,12 @@ use std::fs;
 use std::io::{self, Write};
 
 use super::synth::write_matrix;
+use clap::ValueEnum;
 use serde::Serialize;
 use superlens::diagnose::zoo::calibrate::calibrate;
 use superlens::diagnose::zoo::exam::{Outcome, exam};
-use superlens::diagnose::zoo::{Answer, Family, families, second};
+use superlens::diagnose::zoo::score::{markdown, scores, word};
+use superlens::diagnose::zoo::{Family, families, second};
 
 use crate::args::{Global, SplitOf, Zoo, ZooCalibrate, ZooCommand, ZooExam, ZooMake};
 use crate::failure::Failure;
@@ -20,10 +22,6 @@ pub fn run(args: &Zoo, global: Global) -> Result<(), Failure> {
         ZooCommand::Exam(args) => put_to(args, global),
         ZooCommand::Calibrate(args) => learn(args),
     }
-}
-
-fn word((verdict, mechanism): Answer) -> String {
-    super::label(verdict, mechanism)
 }
 
 #[derive(Serialize)]
@@ -110,40 +108,6 @@ fn write_cases(args: &ZooMake, global: Global) -> Result<(), Failure> {
     Ok(out.flush()?)
 }
 
-/// How often the answers about one cause were right.
-#[derive(Serialize)]
-struct Score {
-    truth: String,
-    cases: usize,
-    right: usize,
-    right_verdict: usize,
-    said_superposition: usize,
-    /// What was said instead, most frequent first.
-    instead: Vec<(String, usize)>,
-}
-
-fn score(outcomes: &[Outcome], truth: Answer) -> Score {
-    let of: Vec<&Outcome> = outcomes.iter().filter(|o| o.truth == truth).collect();
-    let mut instead: Vec<(String, usize)> = Vec::new();
-    for outcome in of.iter().filter(|o| !o.is_right()) {
-        let said = format!("{}: {}", outcome.family, word(outcome.said));
-        match instead.iter_mut().find(|(w, _)| *w == said) {
-            Some((_, n)) => *n += 1,
-            None => instead.push((said, 1)),
-        }
-    }
-    instead.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
-    let superposition = superlens::diagnose::Verdict::Superposition;
-    Score {
-        truth: word(truth),
-        cases: of.len(),
-        right: of.iter().filter(|o| o.is_right()).count(),
-        right_verdict: of.iter().filter(|o| o.is_right_verdict()).count(),
-        said_superposition: of.iter().filter(|o| o.said.0 == superposition).count(),
-        instead,
-    }
-}
-
 fn put_to(args: &ZooExam, global: Global) -> Result<(), Failure> {
     let of_split = |f: &Family| args.split.holds(f.split);
     let first = families().into_iter().filter(of_split);
@@ -167,30 +131,44 @@ fn put_to(args: &ZooExam, global: Global) -> Result<(), Failure> {
         }
         fs::write(path, lines).map_err(|error| Failure::Input(format!("{}: {error}", path.display())))?;
     }
-    let mut truths: Vec<Answer> = Vec::new();
-    for family in &chosen {
-        if !truths.contains(&family.truth) {
-            truths.push(family.truth);
-        }
+    let scores = scores(&outcomes);
+    if let Some(path) = &args.markdown {
+        let only = args.only.as_ref().map(|prefix| format!(" --only {prefix}")).unwrap_or_default();
+        let split = args.split.to_possible_value().map(|v| v.get_name().to_string()).unwrap_or_default();
+        let command = format!(
+            "superlens zoo exam --split {split}{only} --cases {} --seed {} --markdown {}",
+            args.cases,
+            global.seed,
+            path.display()
+        );
+        superlens_tensor::io::write_atomic(path, markdown(&scores, &command).as_bytes())?;
     }
-    let scores: Vec<Score> = truths.iter().map(|t| score(&outcomes, *t)).collect();
     let mut out = io::stdout().lock();
     if global.json {
         serde_json::to_writer_pretty(&mut out, &scores).map_err(io::Error::from)?;
         writeln!(out)?;
-    } else {
-        writeln!(out, "{:26} {:>6} {:>6} {:>8} {:>14}", "truth", "cases", "right", "verdict", "superposition")?;
-        for s in &scores {
-            writeln!(
-                out,
-                "{:26} {:>6} {:>6} {:>8} {:>14}",
-                s.truth, s.cases, s.right, s.right_verdict, s.said_superposition
-            )?;
-            for (said, n) in s.instead.iter().take(8) {
-                writeln!(out, "    {n} × {said}")?;
-            }
-        }
+        return Ok(());
     }
+    writeln!(out, "{:26} {:>6} {:>6} {:>8}", "truth", "cases", "right", "verdict")?;
+    for cause in &scores.causes {
+        writeln!(out, "{:26} {:>6} {:>6} {:>8}", cause.truth, cause.cases, cause.right, cause.right_verdict)?;
+    }
+    for family in scores.families.iter().filter(|f| !f.instead.is_empty()) {
+        let instead: Vec<String> = family.instead.iter().map(|(said, n)| format!("{n} {said}")).collect();
+        writeln!(out, "    {}: of {} {}", family.family, family.cases, instead.join(", "))?;
+    }
+    let (low, high) = scores.calibration_interval;
+    writeln!(
+        out,
+        "right {} of {}, verdict {}; superposition said of {} of {} others; calibration error {:.3} [{low:.3}, {high:.3}], Brier {:.3}",
+        scores.right,
+        scores.cases,
+        scores.right_verdict,
+        scores.false_superposition,
+        scores.not_superposition,
+        scores.calibration_error,
+        scores.brier
+    )?;
     Ok(out.flush()?)
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Answer, Case, Family};
 use crate::diagnose::{Options, diagnose};
-use crate::verdict::Verdict;
+use crate::verdict::{Basis, Verdict};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
@@ -11,6 +11,16 @@ use std::time::Instant;
 
 /// Probability from which an alternative counts as named.
 const NAMED: f64 = 0.02;
+
+/// The outcome of one test.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Tested {
+    pub id: String,
+    pub p_value: f64,
+    /// Draws of its null; 0 for a rule.
+    pub null_draws: usize,
+    pub supports: bool,
+}
 
 /// What the diagnosis said of one case.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -22,12 +32,17 @@ pub struct Outcome {
     /// Every answer that the inputs can defend.
     pub defended: Vec<Answer>,
     pub labelled: bool,
+    #[serde(default)]
+    pub basis: Basis,
     pub said: Answer,
     pub confidence: f64,
     /// The other answers with their probabilities.
     pub alternatives: Vec<(Answer, f64)>,
     /// What the verdict weighed.
     pub signs: Vec<f64>,
+    /// Every test that was made.
+    #[serde(default)]
+    pub tests: Vec<Tested>,
     /// Features that were put in, the estimate of their number, its interval, and whether it is said to be a lower bound.
     pub n_features: Option<usize>,
     pub estimate: Option<(usize, usize, usize, bool)>,
@@ -71,10 +86,12 @@ fn judge(family: &Family, number: u64, case: Case, start: Instant) -> Outcome {
         truth: family.truth,
         defended: case.defended,
         labelled,
+        basis: case.basis,
         said: (Verdict::Inconclusive, None),
         confidence: 1.0,
         alternatives: Vec::new(),
         signs: Vec::new(),
+        tests: Vec::new(),
         n_features: case.n_features,
         estimate: None,
         about: case.about,
@@ -86,6 +103,10 @@ fn judge(family: &Family, number: u64, case: Case, start: Instant) -> Outcome {
         outcome.confidence = found.layer.confidence;
         outcome.alternatives =
             found.layer.alternatives.iter().map(|a| ((a.verdict, a.mechanism), a.probability)).collect();
+        let tested = found.hypotheses.iter().filter(|h| h.statistic != 0.0 || h.supports || h.null_draws > 0);
+        outcome.tests = tested
+            .map(|h| Tested { id: h.id.clone(), p_value: h.p_value, null_draws: h.null_draws, supports: h.supports })
+            .collect();
         outcome.signs = found.signs.iter().map(|s| s.1).collect();
         outcome.estimate = found.layer.n_features.map(|c| (c.estimate, c.low, c.high, c.lower_bound));
     }

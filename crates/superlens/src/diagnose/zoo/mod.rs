@@ -11,6 +11,7 @@ mod curved;
 pub mod exam;
 mod layers;
 mod nulls;
+pub mod score;
 pub mod second;
 mod shared;
 mod sparse;
