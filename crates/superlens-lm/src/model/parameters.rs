@@ -113,13 +113,13 @@ impl Weights {
     }
 
     /// Copies them for an optimiser, a block a tensor.
-    pub(super) fn to_params(&mut self, config: &Config) -> Params {
+    pub fn to_params(&mut self, config: &Config) -> Params {
         let block = |t: Tensor| (t.name, Mat::from_vec(t.shape.0, t.shape.1, t.data.to_vec()));
         Params { blocks: self.tensors_mut(config).into_iter().map(block).collect() }
     }
 
     /// Takes what [`to_params`](Self::to_params) gave. Panics on blocks of another model.
-    pub(super) fn set(&mut self, config: &Config, params: &Params) {
+    pub fn set(&mut self, config: &Config, params: &Params) {
         let tensors = self.tensors_mut(config);
         assert_eq!(tensors.len(), params.blocks.len(), "a block for each tensor");
         tensors.into_iter().zip(&params.blocks).for_each(|(t, (_, block))| t.data.copy_from_slice(block.data()));
