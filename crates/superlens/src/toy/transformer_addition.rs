@@ -116,30 +116,34 @@ impl TransformerAddition {
         Params { blocks: vec![("u".into(), mean(|p| p.0)), ("v".into(), mean(|p| p.1))] }
     }
 
-    /// For each frequency, from 1, the share of the logits' variance over numbers that `cos(2πk(a + b − c)/p)` explains, over all pairs.
-    pub fn logit_waves(&self, model: &Transformer) -> Vec<f64> {
-        let (pairs, p) = (self.all(), self.p);
-        let logits = self.run(model, &pairs).2;
-        let mut total = 0.0;
-        // Over a + b − c the waves are at right angles, so only the mean over it counts.
-        let mut by_gap = vec![0.0; p];
-        for (&(a, b), row) in pairs.iter().zip(0..) {
-            let row = logits.row(row);
-            let mean = row.iter().map(|&x| f64::from(x)).sum::<f64>() / p as f64;
-            for (c, &x) in row.iter().enumerate() {
-                let x = f64::from(x) - mean;
-                total += x * x;
-                by_gap[(a + b + p - c) % p] += x / (p * p) as f64;
-            }
-        }
-        let share = |k: usize| {
-            let along = |(gap, x): (usize, &f64)| x * (TAU * (k * gap % p) as f64 / p as f64).cos();
-            let sum: f64 = by_gap.iter().enumerate().map(along).sum();
-            // p² pairs for each gap, and Σ cos² = p / 2.
-            (p * p) as f64 * sum * sum * 2.0 / p as f64 / total.max(f64::MIN_POSITIVE)
-        };
-        (1..=p / 2).map(share).collect()
+    /// The logits of all pairs `[p², p]`, pairs ordered by `a`.
+    pub fn logits(&self, model: &Transformer) -> Mat {
+        self.run(model, &self.all()).2
     }
+}
+
+/// For each frequency `k`, from 1, the share of the variance of `logits` `[p², p]` over numbers `c` that `cos(2πk(a + b − c)/p)` explains; pairs are
+/// ordered by `a`.
+pub fn wave_shares(logits: &Mat, p: usize) -> Vec<f64> {
+    let mut total = 0.0;
+    // A wave of a + b − c is the same wherever that is the same, so only the mean over those places counts.
+    let mut by_gap = vec![0.0; p];
+    for r in 0..logits.rows() {
+        let (row, sum) = (logits.row(r), r / p + r % p);
+        let mean = row.iter().map(|&x| f64::from(x)).sum::<f64>() / p as f64;
+        for (c, &x) in row.iter().enumerate() {
+            let x = f64::from(x) - mean;
+            total += x * x;
+            by_gap[(sum + p - c) % p] += x / logits.rows() as f64;
+        }
+    }
+    let share = |k: usize| {
+        let along = |(gap, x): (usize, &f64)| x * (TAU * (k * gap % p) as f64 / p as f64).cos();
+        let sum: f64 = by_gap.iter().enumerate().map(along).sum();
+        // Σ cos² over all gaps is p / 2.
+        logits.rows() as f64 * sum * sum * 2.0 / p as f64 / total.max(f64::MIN_POSITIVE)
+    };
+    (1..=p / 2).map(share).collect()
 }
 
 impl Sums {
@@ -194,5 +198,75 @@ impl ToyModel for TransformerAddition {
     /// Read from what the neurons take of either number by itself, over all pairs.
     fn truth(&self, params: &Params) -> Truth {
         truth_of(&self.halves(&self.transformer(params)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::toy::make;
+    use crate::toy::tied::recipe;
+    use std::ops::ControlFlow;
+
+    fn small() -> TransformerAddition {
+        TransformerAddition { p: 5, heads: 2, d_head: 8, d_mlp: 24, train_share: 0.6, training: recipe(150, 1e-2) }
+    }
+
+    #[test]
+    fn the_loss_is_that_of_the_definition_over_the_training_pairs() {
+        let of = small();
+        let mut objective = of.objective(&Rng::new(1)).unwrap();
+        let params = objective.init(&mut Rng::new(2));
+        let loss = objective.loss(&params, 0, &mut params.zeros_like());
+        let model = of.transformer(&params);
+        let mut want = 0.0;
+        for &(a, b) in &objective.train {
+            let batch = Batch::one(&[a as u32, b as u32, 5]);
+            let logits = model.forward(&batch, &Sites::and_logits([], &model.config), None, &mut |_, _| {}).unwrap();
+            let sum: f64 = logits.row(2).iter().map(|&x| f64::from(x).exp()).sum();
+            want += sum.ln() - f64::from(logits[(2, (a + b) % 5)]);
+        }
+        want /= objective.train.len() as f64;
+        assert!((loss - want).abs() < 1e-5 * want, "{loss} for {want}");
+        assert_eq!((objective.train.len(), objective.test.len()), (15, 10));
+        assert!(objective.test.iter().all(|pair| !objective.train.contains(pair)));
+    }
+
+    #[test]
+    fn waves_of_the_sum_are_found_with_their_shares() {
+        let p = 7;
+        let wave = |k: usize, gap: usize| (TAU * (k * gap) as f64 / p as f64).cos();
+        // The constant of a row says nothing of numbers.
+        let of = |r: usize, c: usize| {
+            let gap = (r / p + r % p + p - c) % p;
+            (2.0 * wave(1, gap) - wave(3, gap) + 10.0 * r as f64) as f32
+        };
+        let shares = wave_shares(&Mat::from_fn(p * p, p, of), p);
+        for (got, want) in shares.iter().zip([0.8, 0.0, 0.2]) {
+            assert!((got - want).abs() < 1e-3, "{shares:?}");
+        }
+        let difference = |r: usize, c: usize| wave(1, (r / p + 2 * p - r % p - c) % p) as f32;
+        assert!(wave_shares(&Mat::from_fn(p * p, p, difference), p).iter().all(|s| *s < 1e-6));
+    }
+
+    #[test]
+    fn halves_are_means_over_the_other_number() {
+        let of = small();
+        let model = of.transformer(&of.objective(&Rng::new(1)).unwrap().init(&mut Rng::new(2)));
+        let halves = of.halves(&model);
+        let pre = of.run(&model, &(0..5).map(|b| (3, b)).collect::<Vec<_>>()).0;
+        for j in 0..24 {
+            let want = (0..5).map(|b| pre[(b, j)]).sum::<f32>() / 5.0;
+            assert!((halves.get("u")[(3, j)] - want).abs() < 1e-5);
+        }
+    }
+
+    #[test]
+    fn training_pairs_are_learned_by_heart() {
+        let of = small();
+        let stream = Rng::new(4);
+        let made = make(&of, &stream, &mut |_| ControlFlow::Continue(())).unwrap();
+        let (train, test) = of.objective(&stream.fork("batches")).unwrap().accuracies(&made.params);
+        assert!(train == 1.0 && made.loss.unwrap() < 0.05, "{train} {test} {:?}", made.loss);
     }
 }

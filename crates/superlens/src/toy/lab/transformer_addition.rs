@@ -5,7 +5,7 @@ use super::hidden_layer::object;
 use super::modular_addition::{live, spectrum};
 use super::tied::{setting, short};
 use super::{Lab, Outcome, Setting, SettingError, Settings, Toy, ToyError};
-use crate::toy::transformer_addition::TransformerAddition;
+use crate::toy::transformer_addition::{TransformerAddition, wave_shares};
 use crate::toy::{ToyModel, Truth};
 use serde_json::json;
 use std::ops::ControlFlow;
@@ -37,10 +37,10 @@ const SETTINGS: &[Setting] = &[
     setting("heads", "4", "attention heads, 1 to 16"),
     setting("d_head", "16", "numbers of a head, 1 to 64; heads · d_head is the model's width"),
     setting("d_mlp", "128", "neurons, 1 to 2048"),
-    setting("train_share", "0.6", "share of the p² pairs that is trained on, above 0 and below 1"),
-    setting("lr", "1e-3", "learning rate of AdamW"),
+    setting("train_share", "0.7", "share of the p² pairs that is trained on, above 0 and below 1"),
+    setting("lr", "3e-3", "learning rate of AdamW, which rises over the first 10 steps and falls over the last 30 %"),
     setting("weight_decay", "1", "decoupled weight decay"),
-    setting("steps", "2000", "training steps, each over all training pairs"),
+    setting("steps", "3000", "training steps, each over all training pairs"),
 ];
 
 /// A frequency counts from this share of the logits' variance on.
@@ -61,8 +61,8 @@ fn addition(s: &Settings) -> Result<TransformerAddition, SettingError> {
         training: TrainConfig {
             steps: s.whole("steps", 1..=100_000_000)? as u64,
             optimiser: Optimiser::Adam(AdamConfig { lr, weight_decay, beta2: 0.98, ..AdamConfig::default() }),
-            // Large first steps of a transformer are never mended.
-            schedule: Schedule::Warmup { warmup: 10 },
+            // Decay does the work, so the rate stays high for long; but without a fall in the end, one large step may throw a model out again.
+            schedule: Schedule::WarmupDecay { warmup: 10, fraction: 0.3 },
             clip_norm: None,
         },
     })
@@ -115,7 +115,7 @@ fn grow(of: &TransformerAddition, rng: &Rng, tell: &mut dyn FnMut(f64) -> Contro
     let objective = of.objective(&rng.fork("batches")).ok()?;
     let (params, noted) = grokking::grow(objective, |o, p| o.accuracies(p), &of.training, rng, tell)?;
     let model = of.transformer(&params);
-    let (halves, logit_waves) = (of.halves(&model), of.logit_waves(&model));
+    let (halves, logit_waves) = (of.halves(&model), wave_shares(&of.logits(&model), of.p));
     Some(Grown { truth: of.truth(&params), halves, logit_waves, model, history: noted.history })
 }
 
