@@ -7,7 +7,7 @@ use crate::toy::are_bounded;
 use crate::toy::induction::{Induction, Measured, Repeated, best, patterns};
 use serde_json::json;
 use std::time::Instant;
-use superlens_lm::model::Transformer;
+use superlens_lm::model::{Transformer, fresh};
 
 pub const TOY: Toy = Toy {
     name: "induction",
@@ -69,15 +69,15 @@ fn models(s: &Settings, instances: usize) -> Result<Vec<Induction>, SettingError
 struct Grown {
     model: Transformer,
     measured: Measured,
-    shown: Repeated,
-    text: String,
 }
 
 fn run(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
     let models = models(s, lab.instances)?;
     // A size that the lists above allow and no model can have is told before the work begins.
     let largest = models.iter().max_by_key(|m| m.layers).expect("at least one instance");
-    superlens_lm::model::fresh(&largest.settings(), &lab.rng).map_err(|e| SettingError::new(e.to_string()))?;
+    let first = fresh(&largest.settings(), &lab.rng).map_err(|e| SettingError::new(e.to_string()))?;
+    let sizes = ["layers", "vocab", "heads", "d_head", "d_mlp"];
+    tied::fits(s, &sizes, lab.instances, first.weights.count(&first.config))?;
     let start = Instant::now();
     let grown = lab.side_by_side(lab.instances, "training", |i, rng, tell| {
         let of = &models[i];
@@ -85,10 +85,7 @@ fn run(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
         let config = model.config.clone();
         model.weights.tensors_mut(&config).iter().all(|t| are_bounded(t.data)).then_some(())?;
         let measured = of.measure(&model, MEASURED, rng);
-        let text = of.sequences(WRITTEN, &rng.fork("written"));
-        let words = |s: &Repeated| s.ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
-        let line = |s: &Repeated| json!({ "text": words(s) }).to_string() + "\n";
-        Some(Grown { model, measured, shown: text[0].clone(), text: text.iter().map(line).collect() })
+        Some(Grown { model, measured })
     })?;
     let steps = models[0].training.steps * lab.instances as u64;
     let mut outcome = Outcome { training: start.elapsed(), steps, ..Outcome::default() };
@@ -101,7 +98,10 @@ fn run(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
             outcome.files.push((format!("model-{i}/{name}"), bytes));
         }
     }
-    outcome.files.extend(grown.first().map(|g| ("sequences.jsonl".to_owned(), g.text.clone().into_bytes())));
+    let sequences = models[0].sequences(WRITTEN, &lab.rng.fork("written"));
+    let words = |s: &Repeated| s.ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
+    let text: String = sequences.iter().map(|s| json!({ "text": words(s) }).to_string() + "\n").collect();
+    outcome.files.push(("sequences.jsonl".to_owned(), text.into_bytes()));
     outcome.says.push(format!(
         "Loss is the cross-entropy, in nats, of tokens that come again behind one that was seen before; by chance it is ln {} = {}. Beside it the head \
          that looks most at what came behind the last token of the same kind, and the one that looks most at the token before: how much of its attention \
@@ -115,7 +115,7 @@ fn run(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
             .into(),
     );
     outcome.pictures.push(scores(&models, &grown));
-    outcome.pictures.extend(grown.first().map(attention));
+    outcome.pictures.extend(grown.first().map(|g| attention(&g.model, &sequences[0])));
     Ok(outcome)
 }
 
@@ -178,8 +178,8 @@ fn scores(models: &[Induction], grown: &[Grown]) -> Picture {
 }
 
 /// Who looks where, on one sequence.
-fn attention(g: &Grown) -> Picture {
-    let heads = g.model.config.heads;
+fn attention(model: &Transformer, shown: &Repeated) -> Picture {
+    let heads = model.config.heads;
     let panel = |(i, pattern): (usize, superlens_tensor::Mat)| HeatPanel {
         label: format!("layer {}, head {}", i / heads, i % heads),
         rows: hidden_layer::rows(&pattern),
@@ -190,11 +190,11 @@ fn attention(g: &Grown) -> Picture {
         caption: format!(
             "The first instance on one sequence, whose stretch is {} tokens long. A row a token, a column the token that it looks at. A line right below \
              the diagonal: the token before. Lines {} below it: the token behind the last of its kind.",
-            g.shown.period,
-            g.shown.period - 1
+            shown.period,
+            shown.period - 1
         ),
         across: "token looked at".into(),
         down: "token that looks".into(),
-        panels: patterns(&g.model, &g.shown).into_iter().enumerate().map(panel).collect(),
+        panels: patterns(model, shown).into_iter().enumerate().map(panel).collect(),
     })
 }

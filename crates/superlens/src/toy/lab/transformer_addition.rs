@@ -3,14 +3,14 @@
 use super::grokking::{self, Look};
 use super::hidden_layer::object;
 use super::modular_addition::{live, spectrum};
-use super::tied::{setting, short};
+use super::tied::{self, setting, short};
 use super::{Lab, Outcome, Setting, SettingError, Settings, Toy, ToyError};
 use crate::toy::transformer_addition::{TransformerAddition, wave_shares};
 use crate::toy::{ToyModel, Truth};
 use serde_json::json;
 use std::ops::ControlFlow;
 use std::time::Instant;
-use superlens_lm::model::Transformer;
+use superlens_lm::model::{Transformer, fresh};
 use superlens_tensor::Rng;
 use superlens_tensor::optim::{AdamConfig, Optimiser, Schedule};
 use superlens_tensor::train::{Params, TrainConfig};
@@ -82,6 +82,8 @@ struct Grown {
 
 fn run(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
     let of = addition(s)?;
+    let first = fresh(&of.settings(), &lab.rng).map_err(|e| SettingError::new(e.to_string()))?;
+    tied::fits(s, &["p", "heads", "d_head", "d_mlp"], lab.instances, first.weights.count(&first.config))?;
     let start = Instant::now();
     let grown = lab.side_by_side(lab.instances, "training", |_, rng, tell| grow(&of, rng, tell))?;
     let steps = of.training.steps * lab.instances as u64;
