@@ -105,7 +105,7 @@ fn total(logits: &Mat, batch: &Batch, counted: &[bool]) -> f64 {
 pub type Draw<'a> = Box<dyn Fn(u64) -> Examples + Send + Sync + 'a>;
 
 /// Next-token cross-entropy of a transformer, as an [`Objective`]: the mean over the predictions that count. It starts from the weights that the
-/// model has ([`fresh`](super::fresh) gives random ones).
+/// model has ([`fresh`](fn@super::fresh) gives random ones).
 pub struct NextToken<'a> {
     model: Transformer,
     draw: Draw<'a>,

@@ -198,3 +198,28 @@ fn attention(model: &Transformer, shown: &Repeated) -> Picture {
         panels: patterns(model, shown).into_iter().enumerate().map(panel).collect(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use superlens_tensor::Rng;
+
+    /// What `--out` writes is a folder that is read as the model that was measured.
+    #[test]
+    fn the_models_files_are_those_of_a_model_that_scores_alike() {
+        let pairs = ["steps=20", "layers=2", "length=16"].map(str::to_owned);
+        let s = Settings::parse(TOY.name, TOY.settings, &pairs).unwrap();
+        let of = models(&s, 1).unwrap().remove(0);
+        let watch = |_: f64, _: &str| std::ops::ControlFlow::Continue(());
+        let lab = Lab { instances: 1, rng: Rng::new(0), watch: &watch };
+        let outcome = TOY.work(&s, &lab).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("model-0")).unwrap();
+        outcome.files.iter().for_each(|(name, bytes)| std::fs::write(dir.path().join(name), bytes).unwrap());
+        let model = superlens_lm::model::load(&dir.path().join("model-0")).unwrap();
+        let measured = of.measure(&model, MEASURED, &lab.rng.fork_index(0));
+        assert_eq!(outcome.instances[0]["loss"].as_f64(), Some(measured.loss));
+        let first = std::fs::read_to_string(dir.path().join("sequences.jsonl")).unwrap();
+        assert!(first.lines().count() == WRITTEN && dir.path().join("model-0/tokenizer.json").exists());
+    }
+}
