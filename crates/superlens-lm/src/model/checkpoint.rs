@@ -11,6 +11,7 @@ use serde_json::Value;
 use superlens_tensor::Mat;
 
 use super::error::ModelError;
+use super::made::Made;
 use super::weights::{Linear, NormWeights};
 
 /// The reference implementation's limit for the header.
@@ -45,9 +46,17 @@ pub(super) struct Checkpoint {
     read: RefCell<BTreeSet<String>>,
     /// Before each name, where the files have it and the names asked for don't, or the other way round.
     prefix: Option<String>,
+    /// Where the tensors come from if not from files.
+    made: Option<Made>,
 }
 
 impl Checkpoint {
+    /// Tensors that stand in no file.
+    pub fn made(path: &Path, made: Made) -> Checkpoint {
+        let (dir, read) = (path.to_owned(), RefCell::default());
+        Checkpoint { dir, shards: vec![], place: BTreeMap::new(), read, prefix: None, made: Some(made) }
+    }
+
     pub fn open(dir: &Path) -> Result<Checkpoint, ModelError> {
         let (single, index) = (dir.join(SINGLE), dir.join(INDEX));
         let files: BTreeSet<String> = if single.exists() {
@@ -82,7 +91,7 @@ impl Checkpoint {
                 }
             }
         }
-        Ok(Checkpoint { dir: dir.to_owned(), shards, place, read: RefCell::default(), prefix: None })
+        Ok(Checkpoint { dir: dir.to_owned(), shards, place, read: RefCell::default(), prefix: None, made: None })
     }
 
     /// Names are looked up as they are and, if they aren't there, without or with this before them: files of the bare model lack it.
@@ -101,7 +110,7 @@ impl Checkpoint {
     }
 
     pub fn has(&self, name: &str) -> bool {
-        self.find(name).is_some()
+        self.made.as_ref().map_or_else(|| self.find(name).is_some(), |made| made.has(name))
     }
 
     /// The shape of a tensor.
@@ -111,6 +120,9 @@ impl Checkpoint {
     }
 
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
+        if let Some(made) = &self.made {
+            return made.tensor(name, shape).map_err(|what| ModelError::of(&self.dir, name, what));
+        }
         let Some((name, shard)) = self.find(name) else {
             let place = if let [one] = &self.shards[..] { &one.path } else { &self.dir };
             return Err(ModelError::of(place, name, "no such tensor; is config.json that of these weights?"));

@@ -20,6 +20,26 @@ pub fn surprise(logits: &Mat, batch: &Batch) -> Vec<f64> {
     all
 }
 
+/// The gradient by the logits of `scale` times the sum of the [`surprise`] of the tokens that count, `[tokens, vocab]`: probabilities, less one for
+/// the token that came.
+///
+/// Panics as [`surprise`] does, and on another number of marks than of tokens.
+pub fn surprise_gradient(logits: &Mat, batch: &Batch, counted: &[bool], scale: f32) -> Mat {
+    assert_eq!((logits.rows(), counted.len()), (batch.tokens(), batch.tokens()), "a row and a mark for each token");
+    let mut d = Mat::zeros(logits.rows(), logits.cols());
+    for s in 0..batch.sequences() {
+        let (from, to) = batch.rows(s);
+        for i in (from + 1..to).filter(|&i| counted[i]) {
+            let row = logits.row(i - 1);
+            let all = log_sum_exp(row);
+            let to = d.row_mut(i - 1);
+            to.iter_mut().zip(row).for_each(|(d, x)| *d = scale * (f64::from(*x) - all).exp() as f32);
+            to[batch.ids()[i] as usize] -= scale;
+        }
+    }
+    d
+}
+
 /// `KL(p ‖ q)` of the distributions of two rows of logits (Kullback and Leibler 1951).
 pub fn divergence(p: &[f32], q: &[f32]) -> f64 {
     let (of_p, of_q) = (log_sum_exp(p), log_sum_exp(q));

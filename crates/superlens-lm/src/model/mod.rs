@@ -2,20 +2,26 @@
 
 pub mod alignment;
 mod attention;
+mod backward;
 mod batch;
 mod checkpoint;
 mod config;
 mod error;
 mod families;
+mod fresh;
 mod gradient;
 mod hook;
 pub mod kurtosis;
 mod lens;
 mod llama2c;
 pub mod loss;
+mod made;
 mod norm;
+mod parameters;
 mod rope;
+mod save;
 mod settings;
+mod training;
 mod transformer;
 mod weights;
 
@@ -34,10 +40,13 @@ pub(crate) use checkpoint::files_of_index;
 pub use config::{Config, LayerKind, NormKind, Positions, Rope, Wiring};
 pub use error::ModelError;
 pub use families::{FAMILIES, Family, load};
+pub use fresh::fresh;
 pub use gradient::Gradients;
 pub use hook::{Point, Site, Sites};
 pub use lens::{Attribution, Part};
 pub use llama2c::load_llama2c;
+pub use parameters::{Role, Tensor};
+pub use training::{Draw, Examples, NextToken};
 pub use transformer::{Hooks, Transformer};
 pub use weights::{AttentionWeights, BlockWeights, Head, Linear, MlpWeights, NormWeights, Weights};
 

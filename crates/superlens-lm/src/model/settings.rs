@@ -34,6 +34,11 @@ impl Settings {
         Ok(Settings { path, value })
     }
 
+    /// Settings that stand in no file yet.
+    pub fn of(value: &Value) -> Settings {
+        Settings { path: PathBuf::from("config.json"), value: value.clone() }
+    }
+
     pub fn wrong(&self, key: &str, what: impl Into<String>) -> ModelError {
         ModelError::of(&self.path, key, what)
     }

@@ -96,7 +96,7 @@ pub fn write_demo(run: &RunFolder, cases: &[Case], source: &Source) -> Result<()
     run.write("report.html", demo_page(cases, &figures, &overview, source).as_bytes())
 }
 
-/// Writes the report on a toy: `report.json`, `report.html` and its pictures.
+/// Writes the report on a toy: `report.json`, `report.html`, its pictures and what files it brings.
 ///
 /// # Errors
 /// A file that cannot be written.
@@ -104,6 +104,9 @@ pub fn write_toy(run: &RunFolder, toy: &Toy, outcome: &Outcome, source: &Source)
     run.write("report.json", toy_json(toy, outcome)?.as_bytes())?;
     let figures: Vec<Figure> = outcome.pictures.iter().map(toy_figure).collect();
     write_figures(run, figures.iter(), "")?;
+    for (name, bytes) in &outcome.files {
+        run.write(name, bytes)?;
+    }
     run.write("report.html", toy_page(toy, outcome, &figures, source).as_bytes())
 }
 

@@ -19,6 +19,7 @@ pub mod groups;
 pub mod head_superposition;
 pub mod hidden_layer;
 pub mod incidental;
+pub mod induction;
 pub mod irreducible;
 pub mod lab;
 pub mod lookup;
@@ -38,6 +39,7 @@ pub mod skip_trigram;
 pub mod stuck;
 mod taped;
 mod tied;
+pub mod transformer_addition;
 mod truth;
 
 use std::ops::ControlFlow;

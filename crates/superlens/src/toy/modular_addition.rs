@@ -226,31 +226,41 @@ impl ToyModel for ModularAddition {
     fn sample(&self, params: &Params, rows: usize, stream: &Rng) -> Sample {
         let (p, mut rng) = (self.p, stream.clone());
         let (a, b): (Vec<usize>, Vec<usize>) = (0..rows).map(|_| (rng.below(p), rng.below(p))).unzip();
-        let features = Mat::from_fn(rows, 2 * (p - 1), |r, i| {
-            (if i < p - 1 { wave(i, a[r], p) } else { wave(i - (p - 1), b[r], p) }) as f32
-        });
+        let features = waves(&a, &b, p);
         let mut activations = inputs(params, &a, &b);
         activations.data_mut().iter_mut().for_each(|h| *h *= *h);
         Sample { features, activations }
     }
 
-    /// The directions are those along which the waves enter the neurons, the longest having length 1. A polysemantic neuron
-    /// is computational if its input is waves of one frequency from both numbers; otherwise it is a mixture, rotated.
+    /// As [`truth_of`] has it, of the two halves of the neurons' inputs.
     fn truth(&self, params: &Params) -> Truth {
-        let (u, v) = (spectrum(params.get("u")), spectrum(params.get("v")));
-        let waves = self.p - 1;
-        let mut directions =
-            Mat::from_fn(2 * waves, self.neurons, |i, j| if i < waves { u[(i, j)] } else { v[(i - waves, j)] });
-        let length = |i: usize| directions.row(i).iter().map(|x| x * x).sum::<f32>().sqrt();
-        let longest = (0..2 * waves).map(length).fold(f32::MIN_POSITIVE, f32::max);
-        directions.data_mut().iter_mut().for_each(|x| *x /= longest);
-        let best = strongest(&power(params));
-        let cause = |j: usize| {
-            let one = best[j].1 >= ONE_FREQUENCY;
-            Cause::Orthogonal(if one { Mechanism::Computational } else { Mechanism::Rotated })
-        };
-        Truth::of_known(&directions, &vec![1.0; 2 * waves], cause)
+        truth_of(params)
     }
+}
+
+/// The truth of neurons whose inputs are a sum of `u [p, neurons]` and `v [p, neurons]`. The directions are those along which the waves enter the
+/// neurons, the longest having length 1. A polysemantic neuron is computational if its input is waves of one frequency from both numbers; otherwise it
+/// is a mixture, rotated.
+pub fn truth_of(params: &Params) -> Truth {
+    let (u, v) = (spectrum(params.get("u")), spectrum(params.get("v")));
+    let (waves, neurons) = u.shape();
+    let mut directions = Mat::from_fn(2 * waves, neurons, |i, j| if i < waves { u[(i, j)] } else { v[(i - waves, j)] });
+    let length = |i: usize| directions.row(i).iter().map(|x| x * x).sum::<f32>().sqrt();
+    let longest = (0..2 * waves).map(length).fold(f32::MIN_POSITIVE, f32::max);
+    directions.data_mut().iter_mut().for_each(|x| *x /= longest);
+    let best = strongest(&power(params));
+    let cause = |j: usize| {
+        let one = best[j].1 >= ONE_FREQUENCY;
+        Cause::Orthogonal(if one { Mechanism::Computational } else { Mechanism::Rotated })
+    };
+    Truth::of_known(&directions, &vec![1.0; 2 * waves], cause)
+}
+
+/// `[rows, 2 (p − 1)]`: the waves of each `a` and then those of each `b`, each of variance 1 over all numbers.
+pub fn waves(a: &[usize], b: &[usize], p: usize) -> Mat {
+    Mat::from_fn(a.len(), 2 * (p - 1), |r, i| {
+        (if i < p - 1 { wave(i, a[r], p) } else { wave(i - (p - 1), b[r], p) }) as f32
+    })
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use superlens_tensor::Mat;
 use super::checkpoint::Checkpoint;
 use super::config::{Config, LayerKind};
 use super::error::ModelError;
+use super::made::Made;
 use super::settings::Settings;
 use super::transformer::Transformer;
 use super::weights::{Head, Linear, Weights};
@@ -56,16 +57,31 @@ pub const FAMILIES: &[Family] = &[
 /// Files that are missing, damaged or contradict each other; families and settings that are not known; what the system refuses.
 pub fn load(dir: &Path) -> Result<Transformer, ModelError> {
     let settings = Settings::read(dir)?;
+    // What kind of model it is comes first: its weights are not looked for if that is not known.
+    let family = of(&settings)?;
+    load_by(family, &settings, Checkpoint::open(dir)?)
+}
+
+/// Which family these settings are of.
+fn of(settings: &Settings) -> Result<&'static Family, ModelError> {
     let Some(kind) = settings.text(&["model_type"]) else {
         return Err(settings.wrong("model_type", "is missing; is this the config.json of a transformer?"));
     };
-    let Some(family) = FAMILIES.iter().find(|f| f.model_types.contains(&kind)) else {
+    FAMILIES.iter().find(|f| f.model_types.contains(&kind)).ok_or_else(|| {
         let known: Vec<&str> = FAMILIES.iter().flat_map(|f| f.model_types).copied().collect();
         let what = format!("models of type {kind:?} are not known; known are {}", known.join(", "));
-        return Err(settings.wrong("model_type", what));
-    };
-    let (config, weights) = (family.load)(&settings, Checkpoint::open(dir)?)?;
+        settings.wrong("model_type", what)
+    })
+}
+
+fn load_by(family: &Family, settings: &Settings, tensors: Checkpoint) -> Result<Transformer, ModelError> {
+    let (config, weights) = (family.load)(settings, tensors)?;
     Ok(Transformer { config, weights })
+}
+
+/// The model of these settings whose tensors are made.
+pub(super) fn load_made(settings: &Settings, made: Made) -> Result<Transformer, ModelError> {
+    load_by(of(settings)?, settings, Checkpoint::made(&settings.path, made))
 }
 
 /// Columns of several layers side by side, all with a bias or none.

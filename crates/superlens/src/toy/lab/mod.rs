@@ -11,9 +11,11 @@ mod compressed_computation;
 mod correlated;
 mod dynamics;
 pub mod experiment;
+mod grokking;
 mod head_superposition;
 mod hidden_layer;
 mod incidental;
+mod induction;
 mod interference;
 mod k_gon;
 mod memoriser;
@@ -36,6 +38,7 @@ mod stuck;
 #[cfg(test)]
 mod tests;
 mod tied;
+mod transformer_addition;
 
 use super::{Made, ToyModel, make};
 use rayon::prelude::*;
@@ -63,6 +66,7 @@ pub const TOYS: &[Toy] = &[
     compressed_computation::TOY,
     residual_mlp::TOY,
     head_superposition::TOY,
+    induction::TOY,
     readout::TOY,
     stuck::TOY,
     incidental::TOY,
@@ -70,6 +74,7 @@ pub const TOYS: &[Toy] = &[
     correlated::TOY,
     product::TOY,
     modular_addition::TOY,
+    transformer_addition::TOY,
     rotated::TOY,
     skip_trigram::TOY,
     polytope::TOY,
@@ -241,6 +246,8 @@ pub struct Outcome {
     /// How to read the table, and what stands out.
     pub says: Vec<String>,
     pub pictures: Vec<Picture>,
+    /// What else belongs into the run folder, by name: trained models.
+    pub files: Vec<(String, Vec<u8>)>,
     /// Training steps over all instances and restarts, and the time that they took.
     pub steps: u64,
     pub training: Duration,

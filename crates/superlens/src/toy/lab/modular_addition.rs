@@ -1,14 +1,15 @@
 //! `toy modular_addition`: the grokking curve of a + b mod p, and the cosines that do it.
 
+use super::grokking::{self, Look};
 use super::tied::{setting, short};
-use super::{Axis, Heat, HeatPanel, Lab, Outcome, Picture, Series, Setting, SettingError, Settings, Toy, ToyError};
-use crate::toy::modular_addition::{Addition, ModularAddition, ONE_FREQUENCY, only_cosines, power, strongest};
-use crate::toy::{ToyModel, Truth, are_bounded};
+use super::{Heat, HeatPanel, Lab, Outcome, Picture, Setting, SettingError, Settings, Toy, ToyError};
+use crate::toy::modular_addition::{ModularAddition, ONE_FREQUENCY, only_cosines, power, strongest};
+use crate::toy::{ToyModel, Truth};
 use serde_json::json;
 use std::ops::ControlFlow;
 use std::time::Instant;
 use superlens_tensor::optim::{AdamConfig, Optimiser, Schedule};
-use superlens_tensor::train::{Objective, Params, TrainConfig, train};
+use superlens_tensor::train::{Params, TrainConfig};
 use superlens_tensor::{Mat, Rng};
 
 pub const TOY: Toy = Toy {
@@ -36,8 +37,6 @@ const SETTINGS: &[Setting] = &[
     setting("steps", "4000", "training steps, each over all training pairs"),
 ];
 
-/// Accuracies are looked at about this often.
-const LOOKS: u64 = 150;
 /// A neuron with less than this share of the largest variance is dead.
 const LIVE: f64 = 0.01;
 
@@ -63,13 +62,10 @@ fn run(s: &Settings, lab: &Lab) -> Result<Outcome, ToyError> {
          both, in every basis that keeps the numbers apart, because of what it computes."
             .into(),
     );
-    outcome.pictures.push(curve(&grown));
-    outcome.pictures.extend(grown.first().map(spectrum));
+    outcome.pictures.extend(grown.first().map(|g| grokking::curve(&g.history)));
+    outcome.pictures.extend(grown.first().map(|g| spectrum(&g.params)));
     Ok(outcome)
 }
-
-/// Loss and accuracies at a step.
-type Look = (u64, f64, f64, f64);
 
 struct Grown {
     params: Params,
@@ -78,55 +74,15 @@ struct Grown {
     truth: Truth,
 }
 
-/// Writes the accuracies beside the training.
-struct Noted {
-    inner: Addition,
-    every: u64,
-    history: Vec<Look>,
-}
-
-impl Noted {
-    fn look(&mut self, step: u64, loss: f64, params: &Params) {
-        let (train, test) = self.inner.accuracies(params);
-        self.history.push((step, loss, train, test));
-    }
-}
-
-impl Objective for Noted {
-    fn init(&self, rng: &mut Rng) -> Params {
-        self.inner.init(rng)
-    }
-
-    fn loss(&mut self, params: &Params, step: u64, grad: &mut Params) -> f64 {
-        let loss = self.inner.loss(params, step, grad);
-        // Early steps are looked at more often: the curve is drawn over the logarithm of the step.
-        let every = (step / 10).clamp(1, self.every);
-        if step > 0 && step.is_multiple_of(every) {
-            self.look(step, loss, params);
-        }
-        loss
-    }
-}
-
 fn grow(model: &ModularAddition, rng: &Rng, tell: &mut dyn FnMut(f64) -> ControlFlow<()>) -> Option<Grown> {
-    let steps = model.training.steps;
-    let every = (steps / LOOKS).max(1);
-    let mut noted = Noted { inner: model.objective(&rng.fork("batches")), every, history: Vec::new() };
-    let mut end = ControlFlow::Continue(());
-    let params = train(&mut noted, &model.training, &mut rng.fork("init"), &mut |s| {
-        end = tell((s.step + 1) as f64 / steps as f64);
-        end
-    });
-    end.is_continue().then_some(())?;
-    params.blocks.iter().all(|(_, block)| are_bounded(block.data())).then_some(())?;
-    let loss = noted.inner.loss(&params, steps, &mut params.zeros_like());
-    noted.look(steps, loss, &params);
+    let objective = model.objective(&rng.fork("batches"));
+    let (params, mut noted) = grokking::grow(objective, |o, p| o.accuracies(p), &model.training, rng, tell)?;
     let cosine_accuracy = noted.inner.accuracies(&only_cosines(&params)).1;
-    Some(Grown { cosine_accuracy, truth: model.truth(&params), params, history: noted.history })
+    Some(Grown { cosine_accuracy, truth: model.truth(&params), params, history: std::mem::take(&mut noted.history) })
 }
 
 /// The strongest frequency of each live neuron and the share of its variance there.
-fn live(params: &Params) -> Vec<(usize, f64)> {
+pub(super) fn live(params: &Params) -> Vec<(usize, f64)> {
     let all = strongest(&power(params));
     let largest = all.iter().map(|n| n.2).fold(0.0, f64::max);
     all.iter().filter(|n| n.2 > LIVE * largest).map(|n| (n.0, n.1)).collect()
@@ -134,8 +90,7 @@ fn live(params: &Params) -> Vec<(usize, f64)> {
 
 fn describe(i: usize, g: &Grown, outcome: &mut Outcome) {
     let &(_, loss, train, test) = g.history.last().expect("a look after the last step");
-    let first = |of: fn(&Look) -> f64| g.history.iter().find(|look| of(look) >= 0.99).map(|look| look.0);
-    let (learned, understood) = (first(|l| l.2), first(|l| l.3));
+    let (learned, understood) = grokking::steps(&g.history);
     let live = live(&g.params);
     let shares: Vec<f64> = live.iter().map(|n| n.1).collect();
     // Without any live neuron there is no share to speak of.
@@ -144,11 +99,10 @@ fn describe(i: usize, g: &Grown, outcome: &mut Outcome) {
     let mut frequencies: Vec<usize> = live.iter().map(|n| n.0).collect();
     frequencies.sort_unstable();
     frequencies.dedup();
-    let step = |at: Option<u64>| at.map_or("not yet".into(), |s| s.to_string());
     outcome.table.push(vec![
         short(loss),
-        step(learned),
-        step(understood),
+        grokking::step(learned),
+        grokking::step(understood),
         short(test),
         share.map_or("–".into(), short),
         frequencies.len().to_string(),
@@ -165,29 +119,9 @@ fn describe(i: usize, g: &Grown, outcome: &mut Outcome) {
     outcome.instances.push(value.as_object().cloned().unwrap_or_default());
 }
 
-fn curve(grown: &[Grown]) -> Picture {
-    let first = grown.first().map_or(&[][..], |g| &g.history);
-    let series = |name: &str, of: fn(&Look) -> f64| Series {
-        name: name.into(),
-        points: first.iter().map(|look| (look.0 as f64, of(look))).collect(),
-        line: true,
-    };
-    Picture::Sweep {
-        name: "grokking",
-        title: "Learned by heart or understood?".into(),
-        caption: "Share of the pairs whose sum is right, over the steps, in the first instance: those it is trained on, and those held \
-                  out."
-            .into(),
-        x: Axis::log("step"),
-        y: Axis::linear("accuracy"),
-        series: vec![series("training pairs", |l| l.2), series("held-out pairs", |l| l.3)],
-        levels: vec![],
-    }
-}
-
 /// Power over frequencies of each live neuron, neurons ordered by their strongest frequency.
-fn spectrum(g: &Grown) -> Picture {
-    let p: Mat = power(&g.params);
+pub(super) fn spectrum(params: &Params) -> Picture {
+    let p: Mat = power(params);
     let best = strongest(&p);
     let largest = best.iter().map(|n| n.2).fold(0.0, f64::max);
     let mut order: Vec<usize> = (0..best.len()).filter(|&j| best[j].2 > LIVE * largest).collect();
