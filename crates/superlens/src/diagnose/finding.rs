@@ -19,6 +19,9 @@ pub struct Diagnosis {
     pub signs: Vec<(String, f64)>,
     /// Empty where the basis is [`Basis::None`].
     pub neurons: Vec<Neuron>,
+    /// What the labels say; `None` without any, or with too few rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concepts: Option<Concepts>,
     pub evidence: Evidence,
     /// What these inputs can't tell, one plain sentence each.
     pub cannot_tell: Vec<String>,
@@ -129,6 +132,45 @@ pub struct Neuron {
     pub explained: f64,
     /// The features that explain at least 10 % of the explained variance, largest first: `(feature, share)`.
     pub features: Vec<(usize, f64)>,
+}
+
+/// What labels say of the layer, measured on held-out rows.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Concepts {
+    /// Columns of the labels that have enough rows of either kind.
+    pub used: Vec<usize>,
+    /// Mean AUC of a linear probe, of one with products, and by the nearest rows.
+    pub linear_auc: f64,
+    pub quadratic_auc: f64,
+    pub nearest_auc: f64,
+    /// Concepts that are read linearly, and the dimensions that their directions span.
+    pub decodable: usize,
+    pub decodable_rank: usize,
+    /// Concepts whose direction is more than noise; mean share of such a direction in its strongest neuron, and after Haar rotations.
+    pub directed: usize,
+    pub alignment: f64,
+    pub alignment_null: f64,
+    /// Share of the concepts that share a line with another one; the same where both point the same way; and the median |φ| over such pairs.
+    pub shared_fraction: f64,
+    pub same_sided_fraction: f64,
+    pub shared_phi: f64,
+    /// Concepts that are present in a row, on average.
+    pub coactive: f64,
+    /// Pairs of concepts on nearly one line, nearest first.
+    pub pairs: Vec<Shared>,
+}
+
+/// Two concepts on nearly one line.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Shared {
+    /// Columns of the labels.
+    pub a: usize,
+    pub b: usize,
+    /// Cosine of their directions, and correlation of their labels.
+    pub cos: f64,
+    pub phi: f64,
+    /// Whether they come together, or exclude one another, more than chance would have it.
+    pub related: bool,
 }
 
 /// Numbers behind the pictures.

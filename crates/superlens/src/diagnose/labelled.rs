@@ -77,8 +77,6 @@ pub(super) struct LabelEvidence {
     pub decodable: usize,
     /// Dimensions that the directions of those span.
     pub decodable_rank: usize,
-    /// `[concepts, d]`: what each usable concept adds to the neurons, by least squares on all of them.
-    pub directions: Mat,
     /// Usable concepts whose direction is more than noise. Alignment and pairs are of these.
     pub directed: usize,
     /// Mean share of such a direction in its strongest neuron; 0, like its null, without any.
@@ -173,7 +171,6 @@ pub(super) fn evidence(given: &Labelled) -> LabelEvidence {
         shared_phi: sharing::median_phi(&pairs),
         coactive: present / x.rows().max(1) as f64,
         columns: concepts.columns,
-        directions: directions.rows,
         pairs,
     }
 }

@@ -2,14 +2,14 @@
 
 use super::clusters::{Clustered, clustered};
 use super::completion::{Completion, completion};
-use super::finding::{Count, Hypothesis, Neuron};
+use super::finding::{Concepts, Count, Hypothesis, Neuron, Shared};
 use super::hypotheses as test;
 use super::labelled::{self, LabelEvidence, Labelled};
 use super::light::{Light, light};
 use super::maxima::Cloud;
 use super::rays::{Rays, Search};
 use super::rows::{self, Split};
-use super::sharing::sharing;
+use super::sharing::{comes_together, sharing};
 use super::signs::{Facts, Sharing, Tails};
 use super::surrogate::random_directions;
 use super::whitening::Whitening;
@@ -178,6 +178,34 @@ impl Look {
         ];
         let labelled = self.labels.as_ref().map(|l| test::labelled(l, self.sharing)).unwrap_or_default();
         out.into_iter().cloned().chain(curved).chain(labelled).collect()
+    }
+
+    /// What `labels` say, in the words of the JSON.
+    pub fn concepts(&self, labels: Option<&Mat>) -> Option<Concepts> {
+        let (l, labels) = (self.labels.as_ref()?, labels?);
+        let shared = l.pairs.iter().map(|p| Shared {
+            a: p.a,
+            b: p.b,
+            cos: p.cos,
+            phi: p.phi,
+            related: comes_together(labels, p),
+        });
+        Some(Concepts {
+            used: l.columns.clone(),
+            linear_auc: l.linear_auc,
+            quadratic_auc: l.quadratic_auc,
+            nearest_auc: l.nearest_auc,
+            decodable: l.decodable,
+            decodable_rank: l.decodable_rank,
+            directed: l.directed,
+            alignment: l.alignment,
+            alignment_null: l.alignment_null,
+            shared_fraction: l.shared_fraction,
+            same_sided_fraction: l.same_sided_fraction,
+            shared_phi: l.shared_phi,
+            coactive: l.coactive,
+            pairs: shared.collect(),
+        })
     }
 
     pub fn facts(&self) -> Facts<'_> {

@@ -142,6 +142,7 @@ pub fn diagnose(
         layer,
         hypotheses,
         signs,
+        concepts: look.concepts(options.labels.as_ref()),
         neurons,
         evidence: pictures,
         cannot_tell,

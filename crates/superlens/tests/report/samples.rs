@@ -206,6 +206,8 @@ pub fn without_basis() -> Diagnosis {
 /// Every list empty and every number zero.
 pub fn empty(rows: usize, dims: usize) -> Diagnosis {
     Diagnosis {
+        signs: Vec::new(),
+        concepts: None,
         schema: 1,
         input: Input { rows, dims, labels: 0, constant_columns: vec![], effective_rows: rows as f64, rows_used: rows },
         layer: Layer {

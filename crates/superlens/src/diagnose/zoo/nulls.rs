@@ -116,6 +116,24 @@ fn scales(stream: &Rng) -> Case {
     finish(x, format!("{rows} rows, {d} dimensions, {} shapes of two sizes", 1 + usize::from(two)), stream)
 }
 
+/// More clusters than dimensions, and a fifth to two thirds of the variance inside them.
+fn many_clusters(stream: &Rng) -> Case {
+    let (rows, d, mut rng) = sizes(stream);
+    let d = d.min(40);
+    let k = d + 1 + rng.below(2 * d);
+    let inside = 0.2 + 0.45 * rng.uniform();
+    let middles = normal(k, d, &mut rng);
+    let (near, far) = (inside.sqrt(), (1.0 - inside).sqrt());
+    let shape = root(d, rng.uniform_f64(), &mut rng);
+    let mut cloud = matmul(&normal(rows, d, &mut rng), &shape);
+    let scale = near / super::layers::spread_of(&cloud).max(1e-6);
+    for i in 0..rows {
+        let c = rng.below(k);
+        cloud.row_mut(i).iter_mut().zip(middles.row(c)).for_each(|(v, m)| *v = scale * *v + far * m);
+    }
+    finish(cloud, format!("{rows} rows, {k} clusters in {d} dimensions, {inside:.2} of the variance inside"), stream)
+}
+
 /// Clusters, each of its own size and frequency, with round clouds.
 fn clusters_of_sizes(stream: &Rng) -> Case {
     let (rows, d, mut rng) = sizes(stream);
@@ -202,6 +220,7 @@ pub(super) fn families() -> Vec<Family> {
         of("slow", Calibrate, "a slow Gaussian stream", slow),
         of("few-rows", Calibrate, "sparse features in too few rows", few_rows),
         of("flat", Calibrate, "a Gaussian of few dimensions in many columns", flat),
+        of("many-clusters", Calibrate, "more clusters than dimensions, with dense clouds inside", many_clusters),
         of("scales", Calibrate, "Gaussians of one shape and several sizes, or two shapes", scales),
         of("clusters-of-sizes", Calibrate, "clusters of several sizes, some common and some rare", clusters_of_sizes),
         Family {
