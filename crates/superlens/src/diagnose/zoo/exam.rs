@@ -103,7 +103,7 @@ fn judge(family: &Family, number: u64, case: Case, start: Instant) -> Outcome {
         outcome.confidence = found.layer.confidence;
         outcome.alternatives =
             found.layer.alternatives.iter().map(|a| ((a.verdict, a.mechanism), a.probability)).collect();
-        let tested = found.hypotheses.iter().filter(|h| h.statistic != 0.0 || h.supports || h.null_draws > 0);
+        let tested = found.hypotheses.iter().filter(|h| h.statistic != 0.0 || h.null_high != 0.0 || h.null_draws > 0);
         outcome.tests = tested
             .map(|h| Tested { id: h.id.clone(), p_value: h.p_value, null_draws: h.null_draws, supports: h.supports })
             .collect();
