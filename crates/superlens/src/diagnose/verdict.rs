@@ -11,7 +11,7 @@ const NAMED: f64 = 0.5;
 /// Confidence that too few rows are too few.
 const TOO_FEW: f64 = 0.98;
 /// Reasons that are given against each alternative.
-const REASONS: usize = 4;
+const REASONS: usize = 6;
 
 /// The layer's verdict. `tests` are the outcomes of all tests.
 pub(super) fn layer(f: &Facts, tests: &[Hypothesis]) -> Layer {

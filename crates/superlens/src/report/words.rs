@@ -104,7 +104,7 @@ pub fn verdict(verdict: Verdict, mechanism: Option<Mechanism>) -> String {
 }
 
 /// What a verdict means, in one plain sentence.
-pub fn meaning(verdict: Verdict, basis: Basis) -> &'static str {
+pub fn meaning(verdict: Verdict, mechanism: Option<Mechanism>, basis: Basis) -> &'static str {
     match verdict {
         Verdict::Monosemantic => {
             "Features have neurons to themselves: there is little or no polysemanticity to explain."
@@ -114,6 +114,15 @@ pub fn meaning(verdict: Verdict, basis: Basis) -> &'static str {
         }
         Verdict::Orthogonal if basis == Basis::None => {
             "There is room for every feature at right angles. The columns are not neurons, so nothing is said of those."
+        }
+        Verdict::Orthogonal if mechanism == Some(Mechanism::Correlated) => {
+            "There is room for every concept, but those that go together (or exclude one another) were given a neuron together."
+        }
+        Verdict::Orthogonal if mechanism == Some(Mechanism::Incidental) => {
+            "There is room for every concept, but some that have nothing to do with one another ended up on the same neuron."
+        }
+        Verdict::Orthogonal if mechanism == Some(Mechanism::Computational) => {
+            "Neurons are mixed because of what they compute: each reads several of a few variables."
         }
         Verdict::Orthogonal => {
             "There is room for every feature at right angles, but the features do not lie along the neurons."

@@ -22,7 +22,7 @@ pub fn hero(diagnosis: &Diagnosis, figures: &Figures, scope: &str, level: u8) ->
                 @if level == 1 { h1 { (prose(&layer.says)) } } @else { h3.says { (prose(&layer.says)) } }
                 (sure(layer))
                 p.because { (prose(&layer.because)) }
-                p.meaning { (words::meaning(layer.verdict, layer.basis)) }
+                p.meaning { (words::meaning(layer.verdict, layer.mechanism, layer.basis)) }
                 (facts(diagnosis))
             }
             (picture(&figures.features, scope))
@@ -124,9 +124,18 @@ fn alternative(
     chosen: bool,
     against: &[Reason],
 ) -> Markup {
+    // Signs that read alike are one reason.
+    let mut told: Vec<(String, f64)> = Vec::new();
+    for reason in against {
+        let word = words::sign(&reason.sign);
+        match told.iter_mut().find(|(w, _)| *w == word) {
+            Some((_, sum)) => *sum += reason.log_odds,
+            None => told.push((word, reason.log_odds)),
+        }
+    }
     let reasons = |positive: bool| {
-        let of = against.iter().filter(move |r| (r.log_odds > 0.0) == positive);
-        of.map(|r| format!("{} ({:+.1})", words::sign(&r.sign), r.log_odds)).collect::<Vec<_>>().join("; ")
+        let of = told.iter().filter(move |(_, odds)| (*odds > 0.0) == positive);
+        of.map(|(word, odds)| format!("{word} ({odds:+.1})")).collect::<Vec<_>>().join("; ")
     };
     html! {
         tr.chosen[chosen] {
