@@ -1,6 +1,6 @@
 //! Directions with light tails: two-valued coordinates, and circles.
 //!
-//! In units of variance E[s⁴] is 3 for a Gaussian, 1.8 for evenly spread values, 1.5 along any direction in the plane of a
+//! In units of variance `E[s⁴]` is 3 for a Gaussian, 1.8 for evenly spread values, 1.5 along any direction in the plane of a
 //! circle, 1 for two values. Sparse features have more than a Gaussian.
 
 use super::maxima::{Cloud, climb};
@@ -13,7 +13,7 @@ use superlens_tensor::{Mat, Rng};
 const BITS: f64 = 1.3;
 const CIRCLE: std::ops::Range<f64> = 1.3..1.75;
 const LIGHT: f64 = 2.0;
-/// E[s² t²] of two directions at right angles: 1 where they are independent, ½ on a circle.
+/// `E[s² t²]` of two directions at right angles: 1 where they are independent, ½ on a circle.
 const ON_A_CIRCLE: f64 = 0.72;
 /// Eigenvalue of the directions' moments, as a share of the largest, that counts as a dimension.
 const SPANNED: f64 = 0.01;
@@ -74,7 +74,7 @@ fn variety(u: &Mat, s: &Mat, two_valued: &[usize]) -> f64 {
     seen.len() as f64 / expected
 }
 
-/// Mean square and E[s⁴] / E[s²]² of each column.
+/// Mean square and `E[s⁴]` / `E[s²]²` of each column.
 fn moments(s: &Mat) -> Vec<(f64, f64)> {
     let (mut squares, mut fourths) = (vec![0.0f64; s.cols()], vec![0.0f64; s.cols()]);
     for i in 0..s.rows() {

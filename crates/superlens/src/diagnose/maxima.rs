@@ -1,4 +1,4 @@
-//! Directions along which the rows pile up: local maxima of E[(u·y)₊^(p+1)] over the sphere.
+//! Directions along which the rows pile up: local maxima of `E[(u·y)₊^(p+1)]` over the sphere.
 //!
 //! `y` is a white row brought to unit length, so that heavy tails carry no weight and an elliptical cloud has no maxima
 //! at all. The exponent sets how sharp a pile must be: p = 2 and 3 (third and fourth moments, with the curvature term of
@@ -46,7 +46,7 @@ impl Cloud {
 
     /// The white rows at their own length and with both signs: here the maxima of third and fourth moments, which are then
     /// cumulants, are exactly the sources of a complete code, at the price of being led by outliers. One-sided moments are
-    /// not: they mix skewness with E[|s|³], and a feature that is on in a third of the rows is skewed but lighter in its tails
+    /// not: they mix skewness with `E[|s|³]`, and a feature that is on in a third of the rows is skewed but lighter in its tails
     /// than a Gaussian.
     pub fn unnormalised(z: &Mat) -> Self {
         let rank = z.cols() as f32;
@@ -86,7 +86,7 @@ pub(super) fn climb(cloud: &Cloud, (from, to): (usize, usize), u: &mut Mat, powe
     }
 }
 
-/// One fixed-point step: u ← normalise(r E[y s^p] − p E[s^(p−1)] u), s = (u·y)₊, r the rank; without the last term for p > 3.
+/// One fixed-point step: u ← normalise(r `E[y s^p]` − p `E[s^(p−1)]` u), s = (u·y)₊, r the rank; without the last term for p > 3.
 fn step(cloud: &Cloud, from: usize, to: usize, u: &Mat, power: u32) -> Mat {
     let mut next = uphill(cloud, from, to, u, power);
     for i in 0..u.rows() {
@@ -102,7 +102,7 @@ pub(super) fn is_maximum(cloud: &Cloud, u: &Mat, power: u32) -> Vec<bool> {
     (0..u.rows()).map(|i| dot(next.row(i), u.row(i)) > 0.0).collect()
 }
 
-/// r E[y s^p] − p E[s^(p−1)] u, up to a factor.
+/// r `E[y s^p]` − p `E[s^(p−1)]` u, up to a factor.
 fn uphill(cloud: &Cloud, from: usize, to: usize, u: &Mat, power: u32) -> Mat {
     let (n, rank) = (to - from, cloud.rank());
     let curved = power <= 3;
