@@ -5,6 +5,7 @@
 //! regression (products and random ReLU features of the components; Rahimi and Recht 2007); what the second adds on held-out
 //! rows is the bend. Nearest neighbours would do the same for repeated rows, so they are not used.
 
+use crate::probes::{Factor, column_scales, standardised};
 use superlens_tensor::decomp::sym_eigen;
 use superlens_tensor::kernels::gemm::matmul;
 use superlens_tensor::{Mat, Rng};
@@ -42,17 +43,18 @@ impl Completion {
 }
 
 /// The fewest components, at most a quarter of `rank`, that determine the neurons; or those from which bends add most.
-/// `fitted` and `held_out` are rows of the same live neurons. `None` for fewer than six dimensions or too few rows.
+/// `fitted` and `held_out` are rows of the same live neurons. `None` for fewer than four dimensions, 400 fitted or 50 held-out rows.
 pub(super) fn completion(fitted: &Mat, held_out: &Mat, rank: usize, rng: &Rng) -> Option<Completion> {
     let thin = |x: &Mat| {
         let step = x.rows().div_ceil(ROWS).max(1);
         x.select_rows(&(0..x.rows()).step_by(step).collect::<Vec<_>>())
     };
-    let (mut fitted, mut held_out) = (thin(fitted), thin(held_out));
+    let (fitted, held_out) = (thin(fitted), thin(held_out));
     if rank < 4 || fitted.rows() < 400 || held_out.rows() < 50 {
         return None;
     }
-    standardise(&mut fitted, &mut held_out);
+    let (mean, scale) = column_scales(&fitted);
+    let (fitted, held_out) = (standardised(&fitted, &mean, &scale), standardised(&held_out, &mean, &scale));
     let d = fitted.cols();
     let covariance: Vec<f64> = matmul(fitted.t(), &fitted).data().iter().map(|v| f64::from(*v)).collect();
     let eigen = sym_eigen(&covariance, d)?;
@@ -70,11 +72,11 @@ pub(super) fn completion(fitted: &Mat, held_out: &Mat, rank: usize, rng: &Rng) -
         let held_rest = minus(&held_out, &matmul(&held_scores, &axes));
         let bends = Bends::new(&scores, &rng.fork_index(k as u64));
         let (seen, held) = (bends.of(&scores), bends.of(&held_scores));
-        let Some(solve) = Ridge::new(&seen) else { continue };
+        let regression = Regression::new(&seen);
         let total = energy(&held_out);
         let linear = 1.0 - energy(&held_rest) / total;
         let share = |rest: &Mat, held_rest: &Mat| {
-            let left = minus(held_rest, &matmul(&held, &solve.weights(&seen, rest)));
+            let left = minus(held_rest, &matmul(&held, &regression.weights(&seen, rest)));
             1.0 - energy(&left) / total
         };
         let smooth = share(&rest, &held_rest);
@@ -104,27 +106,6 @@ fn minus(a: &Mat, b: &Mat) -> Mat {
 
 fn energy(x: &Mat) -> f64 {
     x.data().iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().max(1e-30)
-}
-
-/// Columns of both at the mean 0 and variance 1 of the first.
-fn standardise(fitted: &mut Mat, held_out: &mut Mat) {
-    let n = fitted.rows() as f64;
-    for j in 0..fitted.cols() {
-        let (mut sum, mut squares) = (0.0, 0.0);
-        for i in 0..fitted.rows() {
-            let v = f64::from(fitted[(i, j)]);
-            sum += v;
-            squares += v * v;
-        }
-        let mean = sum / n;
-        let deviation = (squares / n - mean * mean).max(0.0).sqrt();
-        let scale = if deviation > 1e-12 { 1.0 / deviation } else { 0.0 };
-        for x in [&mut *fitted, &mut *held_out] {
-            for i in 0..x.rows() {
-                x[(i, j)] = ((f64::from(x[(i, j)]) - mean) * scale) as f32;
-            }
-        }
-    }
 }
 
 /// Regressors: products of two components and random ReLUs, centred.
@@ -177,69 +158,25 @@ impl Bends {
     }
 }
 
-/// A factorised ridge regression on fixed regressors.
-struct Ridge {
-    /// Lower triangle of the Cholesky factor, row by row.
-    factor: Vec<f64>,
-    n: usize,
+/// A factorised ridge regression on fixed regressors: the null asks for many targets.
+struct Regression {
+    factor: Factor,
 }
 
-impl Ridge {
-    fn new(regressors: &Mat) -> Option<Ridge> {
+impl Regression {
+    fn new(regressors: &Mat) -> Regression {
         let n = regressors.cols();
-        let mut a: Vec<f64> = matmul(regressors.t(), regressors).data().iter().map(|v| f64::from(*v)).collect();
-        let ridge = RIDGE * (0..n).map(|i| a[i * n + i]).sum::<f64>() / n as f64;
-        for i in 0..n {
-            a[i * n + i] += ridge;
-        }
-        for i in 0..n {
-            for j in 0..=i {
-                let (done, rest) = a.split_at_mut(i * n);
-                let row_j = if j < i { &done[j * n..j * n + j] } else { &[][..] };
-                let sum: f64 = if j < i {
-                    rest[..j].iter().zip(row_j).map(|(x, y)| x * y).sum()
-                } else {
-                    rest[..j].iter().map(|x| x * x).sum()
-                };
-                let value = rest[j] - sum;
-                if i == j {
-                    if value <= 0.0 || !value.is_finite() {
-                        return None;
-                    }
-                    rest[j] = value.sqrt();
-                } else {
-                    rest[j] = value / done[j * n + j];
-                }
-            }
-        }
-        Some(Ridge { factor: a, n })
+        let mut gram: Vec<f64> = matmul(regressors.t(), regressors).data().iter().map(|v| f64::from(*v)).collect();
+        let ridge = RIDGE * (0..n).map(|i| gram[i * n + i]).sum::<f64>() / n as f64;
+        (0..n).for_each(|i| gram[i * n + i] += ridge);
+        Regression { factor: Factor::new(gram, n) }
     }
 
     /// Weights `[regressors, targets]` for the targets.
     fn weights(&self, regressors: &Mat, targets: &Mat) -> Mat {
-        let (n, t) = (self.n, targets.cols());
         let mut w: Vec<f64> = matmul(regressors.t(), targets).data().iter().map(|v| f64::from(*v)).collect();
-        for i in 0..n {
-            let (done, rest) = w.split_at_mut(i * t);
-            let row = &mut rest[..t];
-            for j in 0..i {
-                let l = self.factor[i * n + j];
-                row.iter_mut().zip(&done[j * t..(j + 1) * t]).for_each(|(r, d)| *r -= l * d);
-            }
-            let pivot = self.factor[i * n + i];
-            row.iter_mut().for_each(|r| *r /= pivot);
-        }
-        for i in (0..n).rev() {
-            let (front, done) = w.split_at_mut((i + 1) * t);
-            let row = &mut front[i * t..];
-            for j in i + 1..n {
-                let l = self.factor[j * n + i];
-                row.iter_mut().zip(&done[(j - i - 1) * t..(j - i) * t]).for_each(|(r, d)| *r -= l * d);
-            }
-            let pivot = self.factor[i * n + i];
-            row.iter_mut().for_each(|r| *r /= pivot);
-        }
-        Mat::from_vec(n, t, w.iter().map(|v| *v as f32).collect())
+        self.factor.solve(&mut w, targets.cols());
+        Mat::from_vec(regressors.cols(), targets.cols(), w.iter().map(|v| *v as f32).collect())
     }
 }
 

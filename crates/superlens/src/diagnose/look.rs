@@ -41,6 +41,7 @@ pub(super) struct Look {
     pub adequacy: Hypothesis,
     pub directions: Hypothesis,
     pub code: Hypothesis,
+    pub code_by: test::By,
     pub mixture: Hypothesis,
     pub overcomplete: Hypothesis,
     pub aligned: Hypothesis,
@@ -105,7 +106,7 @@ impl Look {
         say("directions against the radial null", 0.47)?;
         let directions = test::directions(&evidence);
         say("codes against dense clouds", 0.52)?;
-        let code = test::codes(&evidence);
+        let (code, code_by) = test::codes(&evidence);
         say("directions against a mixture of Gaussians", 0.56)?;
         let mixture = test::mixture(&search, &rays, count.as_ref(), rng);
         say("complete against overcomplete dictionaries", 0.8)?;
@@ -143,6 +144,7 @@ impl Look {
             adequacy,
             directions,
             code,
+            code_by,
             mixture,
             overcomplete,
             aligned,
@@ -219,6 +221,7 @@ impl Look {
             adequacy: &self.adequacy,
             directions: &self.directions,
             code: &self.code,
+            code_by: self.code_by,
             mixture: &self.mixture,
             overcomplete: &self.overcomplete,
             aligned: &self.aligned,

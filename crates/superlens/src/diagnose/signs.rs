@@ -5,6 +5,7 @@
 use super::clusters::Clustered;
 use super::completion::{Completion, DETERMINED};
 use super::finding::{Count, Hypothesis, Neuron};
+use super::hypotheses::By;
 use super::labelled::LabelEvidence;
 use super::light::Light;
 use crate::verdict::Basis;
@@ -72,6 +73,7 @@ pub(super) struct Facts<'a> {
     pub adequacy: &'a Hypothesis,
     pub directions: &'a Hypothesis,
     pub code: &'a Hypothesis,
+    pub code_by: By,
     pub mixture: &'a Hypothesis,
     pub overcomplete: &'a Hypothesis,
     pub aligned: &'a Hypothesis,
@@ -130,7 +132,7 @@ impl Facts<'_> {
         let drawn = self.mixture.null_draws > 0;
         let gained = self.overcomplete.null_draws > 0;
         let random_gain = (self.overcomplete.null_mean - 1.0).max(0.005);
-        let coded = self.code.null_draws > 0;
+        let coded = self.code_by == By::Rest;
         let share = if self.basis == Basis::None { 0.0 } else { self.aligned.statistic };
         let completed = self.completion.map_or(0.0, |c| c.smooth);
         let bend = self.completion.map_or(0.0, Completion::gain);
@@ -150,9 +152,9 @@ impl Facts<'_> {
             if drawn { log_ratio(n + 1.0, null_found + 1.0, 2.5) } else { 0.0 },
             if gained { self.overcomplete.statistic.ln().clamp(0.0, 1.5) } else { 0.0 },
             if gained { log_ratio(self.overcomplete.statistic - 1.0, random_gain, 2.0) } else { 0.0 },
-            flag(self.code.supports && !coded && self.code.measures.contains("unexplained")),
+            flag(self.code_by == By::OneHot),
             if coded { 3.0 * log_ratio(self.code.null_mean, self.code.statistic, 0.5) } else { 0.0 },
-            flag(self.code.supports && !coded && self.code.measures.contains("two directions")),
+            flag(self.code_by == By::Together),
             flag(self.complete_code),
             if_found(at(1) / n.max(1.0)),
             flag(self.basis == Basis::None),

@@ -13,6 +13,7 @@ pub use auc::{auc, column_aucs};
 pub use logistic::Logistic;
 pub use nearest::{Nearest, neighbours, shares};
 pub use quadratic::{Lift, Quadratic};
+pub(crate) use ridge::Factor;
 pub use ridge::{Ridge, r2};
 
 use superlens_tensor::Mat;
@@ -21,7 +22,7 @@ use superlens_tensor::Mat;
 pub const POSITIVE: f32 = 0.5;
 
 /// Mean and standard deviation of every column; 1 in place of the deviation of a column that does not vary.
-fn column_scales(x: &Mat) -> (Vec<f64>, Vec<f64>) {
+pub(crate) fn column_scales(x: &Mat) -> (Vec<f64>, Vec<f64>) {
     let (rows, d) = x.shape();
     let n = rows.max(1) as f64;
     let mut mean = vec![0.0f64; d];
@@ -42,7 +43,7 @@ fn column_scales(x: &Mat) -> (Vec<f64>, Vec<f64>) {
 }
 
 /// Columns of `x` less `mean`, over `scale`.
-fn standardised(x: &Mat, mean: &[f64], scale: &[f64]) -> Mat {
+pub(crate) fn standardised(x: &Mat, mean: &[f64], scale: &[f64]) -> Mat {
     let mut out = x.clone();
     for i in 0..out.rows() {
         for (v, (m, s)) in out.row_mut(i).iter_mut().zip(mean.iter().zip(scale)) {

@@ -31,7 +31,7 @@ impl Ridge {
         let mut gram: Vec<f64> = matmul(z.t(), &z).data().iter().map(|v| f64::from(*v) / n).collect();
         (0..d).for_each(|i| gram[i * d + i] += ridge);
         let mut right: Vec<f64> = matmul(z.t(), &t).data().iter().map(|v| f64::from(*v) / n).collect();
-        solve(&mut gram, &mut right, d, targets);
+        Factor::new(gram, d).solve(&mut right, targets);
         let weights = Mat::from_fn(targets, d, |o, j| (right[j * targets + o] * y_scale[o] / scale[j]) as f32);
         let bias = (0..targets)
             .map(|o| y_mean[o] - (0..d).map(|j| right[j * targets + o] * y_scale[o] / scale[j] * mean[j]).sum::<f64>())
@@ -67,42 +67,62 @@ pub fn r2(got: &Mat, want: &Mat) -> Vec<Option<f64>> {
     (0..want.cols()).map(|j| (total[j] > 1e-12 * squares[j]).then(|| 1.0 - left[j] / total[j])).collect()
 }
 
-/// Solves `A X = B` for the symmetric `A` `[d, d]` (lower half given) by Cholesky's method; `b` `[d, k]` becomes `X`.
-fn solve(a: &mut [f64], b: &mut [f64], d: usize, k: usize) {
-    let scale: Vec<f64> = (0..d).map(|i| a[i * d + i]).collect();
-    by_vectors(
-        #[inline(always)]
-        || {
-            for i in 0..d {
-                let (done, rest) = a.split_at_mut(i * d);
-                for j in 0..i {
-                    let before = &done[j * d..j * d + j];
-                    rest[j] = (rest[j] - dot(&rest[..j], before)) / done[j * d + j];
+/// Cholesky's factor of a symmetric matrix, for as many right sides as there are.
+pub(crate) struct Factor {
+    /// Lower half, row by row.
+    rows: Vec<f64>,
+    d: usize,
+}
+
+impl Factor {
+    /// Of `a` `[d, d]`, of which the lower half is read.
+    pub(crate) fn new(mut a: Vec<f64>, d: usize) -> Factor {
+        let scale: Vec<f64> = (0..d).map(|i| a[i * d + i]).collect();
+        by_vectors(
+            #[inline(always)]
+            || {
+                for i in 0..d {
+                    let (done, rest) = a.split_at_mut(i * d);
+                    for j in 0..i {
+                        let before = &done[j * d..j * d + j];
+                        rest[j] = (rest[j] - dot(&rest[..j], before)) / done[j * d + j];
+                    }
+                    let pivot = rest[i] - dot(&rest[..i], &rest[..i]);
+                    // A huge pivot leaves the column out.
+                    rest[i] = if pivot > DEPENDENT * scale[i] && pivot > 0.0 { pivot.sqrt() } else { 1e150 };
                 }
-                let pivot = rest[i] - dot(&rest[..i], &rest[..i]);
-                // A huge pivot leaves the column out.
-                rest[i] = if pivot > DEPENDENT * scale[i] && pivot > 0.0 { pivot.sqrt() } else { 1e150 };
-            }
-            for i in 0..d {
-                let (done, rest) = b.split_at_mut(i * k);
-                for l in 0..i {
-                    axpy(-a[i * d + l], &done[l * k..(l + 1) * k], &mut rest[..k]);
+            },
+        );
+        Factor { rows: a, d }
+    }
+
+    /// `B` `[d, k]` becomes the `X` of `A X = B`.
+    pub(crate) fn solve(&self, b: &mut [f64], k: usize) {
+        let (a, d) = (&self.rows, self.d);
+        by_vectors(
+            #[inline(always)]
+            || {
+                for i in 0..d {
+                    let (done, rest) = b.split_at_mut(i * k);
+                    for l in 0..i {
+                        axpy(-a[i * d + l], &done[l * k..(l + 1) * k], &mut rest[..k]);
+                    }
+                    for v in rest[..k].iter_mut() {
+                        *v /= a[i * d + i];
+                    }
                 }
-                for v in rest[..k].iter_mut() {
-                    *v /= a[i * d + i];
+                for i in (0..d).rev() {
+                    let (rest, done) = b.split_at_mut((i + 1) * k);
+                    for l in i + 1..d {
+                        axpy(-a[l * d + i], &done[(l - i - 1) * k..(l - i) * k], &mut rest[i * k..]);
+                    }
+                    for v in rest[i * k..].iter_mut() {
+                        *v /= a[i * d + i];
+                    }
                 }
-            }
-            for i in (0..d).rev() {
-                let (rest, done) = b.split_at_mut((i + 1) * k);
-                for l in i + 1..d {
-                    axpy(-a[l * d + i], &done[(l - i - 1) * k..(l - i) * k], &mut rest[i * k..]);
-                }
-                for v in rest[i * k..].iter_mut() {
-                    *v /= a[i * d + i];
-                }
-            }
-        },
-    );
+            },
+        );
+    }
 }
 
 #[cfg(test)]

@@ -28,11 +28,25 @@ const HIGH_A_ROW: f64 = 0.5;
 const ID: &str = "sparse_code";
 const MEASURES: &str = "share of the rest left by three more directions once a row's strongest is taken off, held out";
 
+/// What a code was judged by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::diagnose) enum By {
+    /// There was none.
+    Nothing,
+    /// The rest of each row, against a cloud.
+    Rest,
+    /// That one direction a row leaves next to nothing.
+    OneHot,
+    /// That directions are high together.
+    Together,
+}
+
 /// The rest of each row against a Gaussian rest of the same covariance and lengths; or a rule, where that test can't see
 /// the code: a one-hot code has no rest, and a dense one no few directions that explain it.
-pub(in crate::diagnose) fn codes(e: &Evidence) -> Hypothesis {
+pub(in crate::diagnose) fn codes(e: &Evidence) -> (Hypothesis, By) {
+    let nothing = |says| (untested(ID, MEASURES, says), By::Nothing);
     if e.rays.lines.len() < 3 {
-        return untested(ID, MEASURES, "Fewer than three directions: there is no code to test.");
+        return nothing("Fewer than three directions: there is no code to test.");
     }
     let dictionary = &e.rays.directions;
     let rows = e.held_out.select_rows(&(0..e.held_out.rows().min(ROWS)).collect::<Vec<_>>());
@@ -40,7 +54,7 @@ pub(in crate::diagnose) fn codes(e: &Evidence) -> Hypothesis {
     let first = fvu(dictionary, &rows, 1);
     let statistic = fvu(dictionary, &rows, ACTIVE) / first.max(1e-9);
     let Some(cloud) = Whitening::fit(&rest) else {
-        return untested(ID, MEASURES, "One direction a row leaves nothing to test.");
+        return nothing("One direction a row leaves nothing to test.");
     };
     let stream = e.rng.fork("codes");
     let draws = (0..e.draws)
@@ -56,12 +70,8 @@ pub(in crate::diagnose) fn codes(e: &Evidence) -> Hypothesis {
             "One direction a row leaves only {:.0} % unexplained: the code is close to one-hot. Clusters without variation inside look the same.",
             100.0 * first
         );
-        return rule(
-            "share of the rows that their strongest direction leaves unexplained, held out",
-            first,
-            ONE_HOT,
-            says,
-        );
+        let measures = "share of the rows that their strongest direction leaves unexplained, held out";
+        return (rule(measures, first, ONE_HOT, says), By::OneHot);
     }
     let together = together(e.held_out, &e.rays.line_directions());
     if !structured && together >= TOGETHER {
@@ -70,10 +80,10 @@ pub(in crate::diagnose) fn codes(e: &Evidence) -> Hypothesis {
             100.0 * together
         );
         let measures = "rows where two directions are high, over those expected of independent directions, held out";
-        return rule(measures, together, TOGETHER, says);
+        return (rule(measures, together, TOGETHER, says), By::Together);
     }
     let [left, cloud] = [statistic, null.mean].map(|share| 100.0 * share);
-    Hypothesis {
+    let by_rest = Hypothesis {
         id: ID.into(),
         measures: MEASURES.into(),
         statistic,
@@ -89,7 +99,8 @@ pub(in crate::diagnose) fn codes(e: &Evidence) -> Hypothesis {
         },
         null: "dense rest: each row keeps its strongest direction, and its rest becomes Gaussian with the same covariance and length".into(),
         draws: null.draws,
-    }
+    };
+    (by_rest, By::Rest)
 }
 
 /// A code that shows by one number.

@@ -11,7 +11,7 @@ mod overcomplete;
 
 pub(super) use adequacy::adequacy;
 pub(super) use alignment::{alignment, alignment_null, shares};
-pub(super) use codes::codes;
+pub(super) use codes::{By, codes};
 pub(super) use curved::{bits, circles, computed};
 pub(super) use directions::directions;
 pub(super) use labelled::labelled;

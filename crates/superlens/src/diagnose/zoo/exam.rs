@@ -1,6 +1,6 @@
 //! The diagnosis put to the zoo: what it says of each case, beside what is true.
 
-use super::{Answer, Case, Family};
+use super::{Answer, Family};
 use crate::diagnose::{Options, diagnose};
 use crate::verdict::{Basis, Verdict};
 use rayon::prelude::*;
@@ -74,10 +74,6 @@ impl Outcome {
 pub fn examine(family: &Family, seed: u64, number: u64) -> Outcome {
     let start = Instant::now();
     let case = family.case(seed, number);
-    judge(family, number, case, start)
-}
-
-fn judge(family: &Family, number: u64, case: Case, start: Instant) -> Outcome {
     let labelled = case.labels.is_some();
     let options = Options { basis: case.basis, seed: number, labels: case.labels, ..Options::default() };
     let mut outcome = Outcome {

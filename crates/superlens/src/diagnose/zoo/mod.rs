@@ -1,7 +1,8 @@
 //! Made cases whose cause is known: what the verdict is calibrated on, and what it is tested on.
 //!
 //! A family is a way of making cases; each case draws its own sizes. Families are split: what calibrates the verdict
-//! ([`Split::Calibrate`]) and what only tests it ([`Split::Test`]) share building blocks, never a family.
+//! ([`Split::Calibrate`]) and what only tests it ([`Split::Test`]) share building blocks, never a family. Two nulls are the exception and say so:
+//! there is but one kind of Gaussian cloud, and of slow stream, so `gaussian-test` and `slow-test` are made as `gaussian` and `slow` are.
 
 pub mod calibrate;
 mod codebooks;

@@ -236,7 +236,7 @@ pub(super) fn families() -> Vec<Family> {
                 r,
             )
         }),
-        of("gaussian-test", Test, "a Gaussian cloud again", gaussian),
-        of("slow-test", Test, "a slow Gaussian stream again", slow),
+        of("gaussian-test", Test, "a Gaussian cloud, made as the family that calibrates", gaussian),
+        of("slow-test", Test, "a slow Gaussian stream, made as the family that calibrates", slow),
     ]
 }

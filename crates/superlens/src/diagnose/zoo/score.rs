@@ -191,7 +191,8 @@ pub fn markdown(s: &Scores, command: &str) -> String {
     let _ = write!(
         out,
         "# What the diagnosis says of made cases\n\n    {command}\n\n\
-         {} cases of families that had no part in calibrating the verdict; no case is chosen or left out. An answer is right if the inputs can \
+         {} cases of families that had no part in calibrating the verdict, but for `gaussian-test` and `slow-test`, which are other draws of \
+         families that had; no case is chosen or left out. An answer is right if the inputs can \
          defend it; `inconclusive` is only where they can't tell, and then the cause must be among the alternatives.\n\n\
          | | |\n|---|---|\n\
          | verdict right | {} of {} ({:.1} %) |\n| verdict and mechanism right | {} ({:.1} %) |\n\
