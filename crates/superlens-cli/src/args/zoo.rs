@@ -13,7 +13,8 @@ Examples:
   superlens zoo make rotation --cases 3 --out cases
   superlens zoo exam --split test --cases 8 --out outcomes.jsonl
 
-Families that calibrate the verdict and families that only test it are kept apart; no family is both.")]
+Families that calibrate the verdict and families that only test it are kept apart. Two nulls of which there is but one kind, Gaussian clouds and
+slow streams, are in both, with other draws.")]
 pub struct Zoo {
     #[command(subcommand)]
     pub command: ZooCommand,

@@ -10,6 +10,7 @@ use superlens::diagnose::zoo::calibrate::calibrate;
 use superlens::diagnose::zoo::exam::{Outcome, exam};
 use superlens::diagnose::zoo::score::{markdown, scores, word};
 use superlens::diagnose::zoo::{Family, families, second};
+use superlens_tensor::io::write_atomic;
 
 use crate::args::{Global, SplitOf, Zoo, ZooCalibrate, ZooCommand, ZooExam, ZooMake};
 use crate::failure::Failure;
@@ -102,7 +103,7 @@ fn write_cases(args: &ZooMake, global: Global) -> Result<(), Failure> {
         truths.push('\n');
     }
     drop(progress);
-    fs::write(args.out.join("truth.jsonl"), &truths)?;
+    write_atomic(&args.out.join("truth.jsonl"), truths.as_bytes())?;
     let mut out = io::stdout().lock();
     write!(out, "{truths}")?;
     Ok(out.flush()?)
@@ -117,6 +118,12 @@ fn put_to(args: &ZooExam, global: Global) -> Result<(), Failure> {
     if chosen.is_empty() {
         return Err(Failure::Input("zoo exam: no family has such a name; see \"superlens zoo list\"".into()));
     }
+    // A place that can't be written to is told before the work, not after it.
+    for path in [&args.out, &args.markdown].into_iter().flatten() {
+        if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty() && !p.is_dir()) {
+            return Err(Failure::Input(format!("zoo exam: {}: there is no such folder to write to", folder.display())));
+        }
+    }
     let total = chosen.len() * args.cases as usize;
     let progress = Progress::new(global.quiet);
     let outcomes = exam(&chosen, global.seed, 0..args.cases, &|done| {
@@ -129,7 +136,7 @@ fn put_to(args: &ZooExam, global: Global) -> Result<(), Failure> {
             lines += &serde_json::to_string(outcome).map_err(io::Error::from)?;
             lines.push('\n');
         }
-        fs::write(path, lines).map_err(|error| Failure::Input(format!("{}: {error}", path.display())))?;
+        write_atomic(path, lines.as_bytes())?;
     }
     let scores = scores(&outcomes);
     if let Some(path) = &args.markdown {
@@ -141,7 +148,7 @@ fn put_to(args: &ZooExam, global: Global) -> Result<(), Failure> {
             global.seed,
             path.display()
         );
-        superlens_tensor::io::write_atomic(path, markdown(&scores, &command).as_bytes())?;
+        write_atomic(path, markdown(&scores, &command).as_bytes())?;
     }
     let mut out = io::stdout().lock();
     if global.json {
@@ -188,7 +195,7 @@ fn learn(args: &ZooCalibrate) -> Result<(), Failure> {
     }
     let made_by = "superlens zoo exam --split calibrate --cases N --seed S --out FILE; superlens zoo calibrate FILE --out calibration.json";
     let text = calibrate(&outcomes, made_by).map_err(|error| Failure::Input(format!("zoo calibrate: {error}")))?;
-    superlens_tensor::io::write_atomic(&args.out, text.as_bytes())?;
+    write_atomic(&args.out, text.as_bytes())?;
     let mut out = io::stdout().lock();
     writeln!(out, "{}: from {} outcomes", args.out.display(), outcomes.len())?;
     Ok(out.flush()?)
