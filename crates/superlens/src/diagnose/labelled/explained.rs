@@ -1,7 +1,7 @@
 //! How much of the neurons do labels explain: linearly, with products, by a smooth function?
 
 use super::cut::Cut;
-use crate::probes::{Ridge, r2};
+use crate::probes::{Ridge, column_scales, r2, standardised};
 use rayon::prelude::*;
 use superlens_tensor::kernels::gemm::matmul;
 use superlens_tensor::{Mat, Rng};
@@ -82,17 +82,10 @@ fn random_relus(labels: &Mat, rng: &Rng) -> Mat {
     out
 }
 
-/// Columns with mean 0 and variance 1; those that don't vary, 0.
+/// Columns at mean 0 and variance 1; 0 where they do not vary.
 fn standard(x: &Mat) -> Mat {
-    let n = x.rows().max(1) as f64;
-    let mut out = x.clone();
-    for j in 0..x.cols() {
-        let mean = (0..x.rows()).map(|i| f64::from(x[(i, j)])).sum::<f64>() / n;
-        let variance = (0..x.rows()).map(|i| (f64::from(x[(i, j)]) - mean).powi(2)).sum::<f64>() / n;
-        let scale = if variance > 0.0 { 1.0 / variance.sqrt() } else { 0.0 };
-        (0..x.rows()).for_each(|i| out[(i, j)] = ((f64::from(x[(i, j)]) - mean) * scale) as f32);
-    }
-    out
+    let (mean, scale) = column_scales(x);
+    standardised(x, &mean, &scale)
 }
 
 /// Columns of both, side by side.
