@@ -303,6 +303,16 @@ pub(super) fn families() -> Vec<Family> {
                 make(&law, r)
             },
         ),
+        of("random-steady", SUPERPOSITION, Calibrate, "many features on at once, each at about one strength", |r| {
+            let law = Law {
+                lie: &[Lie::Random, Lie::Packed],
+                ratio: (1.5, 5.0),
+                dense: true,
+                magnitude: &[Magnitude::Constant, Magnitude::Constant, Magnitude::Strong, Magnitude::Uniform],
+                ..PLAIN
+            };
+            make(&law, r)
+        }),
         of("spread", SUPERPOSITION, Test, "each feature on three to five neurons", |r| {
             let law = Law {
                 lie: &[Lie::Spread(3, false), Lie::Spread(4, true), Lie::Spread(5, true)],
@@ -394,6 +404,23 @@ pub(super) fn families() -> Vec<Family> {
             };
             make(&law, r)
         }),
+        of(
+            "rotation-steady",
+            ROTATED,
+            Calibrate,
+            "a random rotation, many on at once, each at about one strength",
+            |r| {
+                let law = Law {
+                    truth: ROTATED,
+                    lie: &[Lie::Rotated],
+                    ratio: (0.5, 1.0),
+                    dense: true,
+                    magnitude: &[Magnitude::Constant, Magnitude::Constant, Magnitude::Strong, Magnitude::Uniform],
+                    ..PLAIN
+                };
+                make(&law, r)
+            },
+        ),
         of("rotation-children", ROTATED, Test, "a random rotation, half of the features children of others", |r| {
             let law = Law {
                 truth: ROTATED,
