@@ -202,7 +202,7 @@ impl Attention<'_> {
 }
 
 /// A head's slope: a power of two for powers of two, and every other one of the next power's for the heads beyond (Press et al. 2022).
-fn alibi_slope(head: usize, heads: usize) -> f32 {
+pub(super) fn alibi_slope(head: usize, heads: usize) -> f32 {
     let whole = if heads.is_power_of_two() { heads } else { heads.next_power_of_two() / 2 };
     if head < whole {
         (-8.0 * (head + 1) as f32 / whole as f32).exp2()

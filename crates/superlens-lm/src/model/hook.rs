@@ -235,6 +235,7 @@ pub(super) const STEPS: usize = 5;
 pub struct Sites {
     wanted: BTreeSet<Site>,
     last: usize,
+    alike: bool,
 }
 
 impl Sites {
@@ -242,7 +243,7 @@ impl Sites {
     pub fn new(wanted: impl IntoIterator<Item = Site>, config: &Config) -> Sites {
         let wanted: BTreeSet<Site> = wanted.into_iter().collect();
         let last = wanted.iter().map(|s| s.step(config)).max().unwrap_or(0);
-        Sites { wanted, last }
+        Sites { wanted, last, alike: false }
     }
 
     /// These sites, and the whole model.
@@ -252,6 +253,18 @@ impl Sites {
 
     pub fn has(&self, site: Site) -> bool {
         self.wanted.contains(&site)
+    }
+
+    /// The same, computed to the last bit as it is for any other sites: layers into which nobody looks may otherwise take a quicker way,
+    /// whose sums are rounded differently. For what is held against another run of the same model.
+    pub fn alike(self) -> Sites {
+        Sites { alike: true, ..self }
+    }
+
+    /// How many layers, of so many, come before the first into which somebody looks, and may take any way to their end.
+    pub(super) fn unseen(&self, layers: usize) -> usize {
+        let seen = |site: &Site| if let Site::Block(layer, _) = site { Some(*layer) } else { None };
+        if self.alike { 0 } else { self.wanted.iter().filter_map(seen).min().unwrap_or(layers) }
     }
 
     /// Whether nothing is wanted after this step.

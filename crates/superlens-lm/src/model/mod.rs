@@ -1,5 +1,6 @@
 //! Transformers: one canonical model, one small file for each family that says how its files map to it.
 
+mod abreast;
 pub mod alignment;
 mod attention;
 mod backward;

@@ -6,7 +6,7 @@ use super::config::Rope;
 
 impl Rope {
     /// Sines and cosines of position `at`, for a sequence of `len` tokens: `dims / 2` pairs.
-    fn angles(&self, at: usize, len: usize, out: &mut Vec<(f32, f32)>) {
+    pub(super) fn angles(&self, at: usize, len: usize, out: &mut Vec<(f32, f32)>) {
         let frequencies = match &self.long {
             Some((above, long)) if len > *above => long,
             _ => &self.frequencies,

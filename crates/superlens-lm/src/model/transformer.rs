@@ -4,12 +4,13 @@ use superlens_tensor::Mat;
 use superlens_tensor::kernels::gemm::{gemm, matmul};
 use superlens_tensor::kernels::smooth::{activate, activate_gated, soft_cap};
 
+use super::abreast;
 use super::attention::Attention;
 use super::batch::{Batch, Memory};
 use super::config::{Config, Positions, Wiring};
 use super::hook::{Point, STEPS, Site, Sites};
 use super::norm::normalise;
-use super::weights::{BlockWeights, Linear, NormWeights, Weights};
+use super::weights::{BlockWeights, Head, Linear, NormWeights, Weights};
 use super::{each_piece, each_piece_of_two};
 
 /// What sees and may change the activations at each site that was asked for, one row a token (scores and patterns: see [`Point`]), in the
@@ -48,7 +49,19 @@ impl Transformer {
         if sites.end_at(0) {
             return None;
         }
-        for layer in 0..self.config.layers.len() {
+        let mut first = 0;
+        if memory.is_none() && abreast::pays(&self.config, batch) {
+            first = sites.unseen(self.config.layers.len());
+            let plain = self.weights.head.as_ref().is_some_and(Head::is_plain);
+            if plain && first == self.config.layers.len() && !sites.has(Site::FinalNorm) {
+                let mut logits = Mat::zeros(batch.tokens(), self.config.vocab);
+                abreast::run(self, batch, first, &mut residual, Some(&mut logits));
+                hooks(Site::Logits, &mut logits);
+                return Some(logits);
+            }
+            abreast::run(self, batch, first, &mut residual, None);
+        }
+        for layer in first..self.config.layers.len() {
             if self.block(layer, &mut residual, batch, sites, memory.as_deref_mut(), hooks) {
                 return None;
             }

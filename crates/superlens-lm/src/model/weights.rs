@@ -66,6 +66,13 @@ pub struct Head {
     pub bias: Option<Vec<f32>>,
 }
 
+impl Head {
+    /// Whether it is one product, with what is added to it.
+    pub(super) fn is_plain(&self) -> bool {
+        self.transform.is_none() && self.project.is_none()
+    }
+}
+
 /// All parameters.
 #[derive(Clone, Debug)]
 pub struct Weights {

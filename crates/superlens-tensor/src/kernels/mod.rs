@@ -1,5 +1,6 @@
 //! The inner loops: plain functions on slices and views.
 
+pub mod abreast;
 pub mod adam;
 pub mod bits;
 pub mod encode;
