@@ -17,6 +17,7 @@ ap.add_argument("--forward", default=ROOT / "target/release/examples/forward_spe
 ap.add_argument("--python", default=sys.executable, help="a Python with the peers")
 ap.add_argument("--data", default="peers-data")
 ap.add_argument("--stories260k", help="the Hugging Face folder of that model")
+ap.add_argument("--only-stories", action="store_true", help="leave MiniLM out")
 ap.add_argument("--rounds", type=int, default=5)
 ap.add_argument("--threads", type=int, default=os.cpu_count())
 ap.add_argument("--markdown", type=pathlib.Path)
@@ -78,7 +79,8 @@ def compare(title, sides):
 
 lines = [f"{args.threads} threads, {args.rounds} rounds in turns.", "",
          "| work | peer | superlens, tokens a second | peer | ratio (least to largest) | MB, anonymous | peer's MB, resident |", "|---|---|---|---|---|---|---|"]
-lines += compare("MiniLM, neurons of a layer", minilm())
+if not args.only_stories:
+    lines += compare("MiniLM, neurons of a layer", minilm())
 if args.stories260k:
     lines += compare("stories260K, one sequence", stories(1))
     lines += compare("stories260K, 64 sequences", stories(64))

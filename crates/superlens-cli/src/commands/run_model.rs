@@ -55,7 +55,7 @@ pub fn run(args: &RunModel, global: Global) -> Result<(), Failure> {
             arrays.insert(site.to_string(), Named::new(shape, x));
         }
     };
-    let wanted = Sites::and_logits(sites.iter().copied(), config);
+    let wanted = Sites::and_logits(sites.iter().copied(), config).alike();
     model.transformer.forward(&Batch::one(&ids), &wanted, None, &mut keep);
     progress.stage("writing");
     write(&args.out, &ids, &arrays)?;

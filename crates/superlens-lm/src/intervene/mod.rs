@@ -84,7 +84,7 @@ impl<'a> Changes<'a> {
 
     /// What is asked of a forward pass for these changes and its logits.
     pub fn and_logits(&self, config: &Config) -> Sites {
-        Sites::and_logits(self.sites().chain(self.reads()), config)
+        Sites::and_logits(self.sites().chain(self.reads()), config).alike()
     }
 
     fn reads(&self) -> impl Iterator<Item = Site> {

@@ -172,7 +172,7 @@ impl Induction {
 /// Mean cross-entropy of tokens that can be known and of others, a sequence's first aside, with one head of `d_head` numbers taken to zero.
 fn losses(model: &Transformer, batch: &Batch, known: &[bool], without: Option<((usize, usize), usize)>) -> (f64, f64) {
     let site = without.map(|((layer, _), _)| Site::Block(layer, Point::Z));
-    let logits = model.forward(batch, &Sites::and_logits(site, &model.config), None, &mut |at, z| {
+    let logits = model.forward(batch, &Sites::and_logits(site, &model.config).alike(), None, &mut |at, z| {
         if let (true, Some(((_, head), width))) = (Some(at) == site, without) {
             (0..z.rows()).for_each(|i| z.row_mut(i)[head * width..][..width].fill(0.0));
         }
