@@ -15,6 +15,7 @@ use std::path::Path;
 
 use rayon::prelude::*;
 use superlens_tensor::Mat;
+use superlens_tensor::kernels::gemm::alone;
 
 use crate::TextError;
 use crate::corpus::{self, Documents, Position, Windows};
@@ -198,9 +199,13 @@ impl Run<'_> {
             if next.is_empty() && computed.is_empty() {
                 return trouble.map_or(Ok(()), Err);
             }
+            // Where every thread has a piece of its own, none helps another with one.
+            let enough = next.len() >= rayon::current_num_threads();
+            let one = |piece| compute(model, &sites, order, piece);
+            let each = |piece| if enough { alone(|| one(piece)) } else { one(piece) };
             let (written, made) = rayon::join(
                 || computed.drain(..).try_for_each(|piece| self.write(piece)),
-                || next.into_par_iter().map(|piece| compute(model, &sites, order, piece)).collect::<Vec<_>>(),
+                || next.into_par_iter().map(each).collect::<Vec<_>>(),
             );
             written?;
             computed = made;

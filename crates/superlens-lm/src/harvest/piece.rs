@@ -10,7 +10,7 @@ use crate::TextError;
 
 /// Tokens of a piece, but for the window that passes it. Large enough that reading the weights costs little beside the products, small
 /// enough that activations stay in the cache.
-pub(super) const PIECE_TOKENS: usize = 512;
+pub(super) const PIECE_TOKENS: usize = 1024;
 
 /// Sequences that are computed together, and which of their tokens are stored.
 pub(super) struct Piece {

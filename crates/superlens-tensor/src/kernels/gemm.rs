@@ -1,16 +1,35 @@
 //! Dense matrix products on all threads, the same bytes for any number of them.
 //!
-//! The output is cut into row panels of a fixed height and every panel is one single-threaded call of
+//! The output is cut into row panels of about equal heights and every panel is one single-threaded call of
 //! the `gemm` crate; a product with few output rows and a long inner dimension is cut along the inner
 //! dimension instead and the partial products are added in order. Neither cut looks at the number of threads.
+//! Work that is spread over threads by itself says so ([`alone`]): every cut costs another rearranging of the right-hand side.
 
 use crate::{Mat, Real, View};
 use rayon::prelude::*;
+use std::cell::Cell;
 
-/// Output rows per panel.
+/// Output rows per panel, at most.
 const PANEL_ROWS: usize = 256;
 /// Inner-dimension length per partial product when the output is small.
 const PANEL_DEPTH: usize = 4096;
+
+thread_local! {
+    static ALONE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `f`, in which every product of this thread is computed on it alone and in one piece (but for long inner dimensions): to the
+/// same bytes, without the cuts that are there for other threads.
+pub fn alone<R>(f: impl FnOnce() -> R) -> R {
+    struct Before(bool);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            ALONE.set(self.0);
+        }
+    }
+    let _before = Before(ALONE.replace(true));
+    f()
+}
 
 /// `a · b`, shape `[a.rows, b.cols]`. Panics with both shapes when the inner dimensions differ.
 pub fn matmul<'a, 'b>(a: impl Into<View<'a>>, b: impl Into<View<'b>>) -> Mat {
@@ -66,10 +85,20 @@ pub fn gemm_into<R: Real>(alpha: R, a: View<R>, b: View<R>, beta: R, out: &mut [
         }
         return;
     }
-    out.par_chunks_mut(PANEL_ROWS * n).enumerate().for_each(|(p, panel)| {
-        let from = p * PANEL_ROWS;
-        product(alpha, rows(a, from, from + panel.len() / n), b, beta, panel, n);
-    });
+    let panels = m.div_ceil(PANEL_ROWS);
+    if panels == 1 || ALONE.get() {
+        return product(alpha, a, b, beta, out, n);
+    }
+    // Of about equal heights: `gemm` sums up otherwise for a single row, which the last would be at times.
+    let mut rest = out;
+    let mut pieces = Vec::with_capacity(panels);
+    for p in 0..panels {
+        let (from, to) = (p * m / panels, (p + 1) * m / panels);
+        let (panel, after) = std::mem::take(&mut rest).split_at_mut((to - from) * n);
+        pieces.push((rows(a, from, to), panel));
+        rest = after;
+    }
+    pieces.into_par_iter().for_each(|(a, panel)| product(alpha, a, b, beta, panel, n));
 }
 
 fn rows<R>(v: View<R>, from: usize, to: usize) -> View<R> {
@@ -142,6 +171,17 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn products_alone_are_the_same_and_end_with_their_work() {
+        let mut rng = Rng::new(2).fork("gemm");
+        for (m, k, n) in [(257, 70, 33), (600, 384, 50), (769, 3, 1), (1025, 600, 7)] {
+            let (a, b) = (Mat::from_fn(m, k, |_, _| rng.normal()), Mat::from_fn(k, n, |_, _| rng.normal()));
+            assert_eq!(alone(|| matmul(&a, &b)), matmul(&a, &b), "{m} {k} {n}");
+        }
+        let told = std::panic::catch_unwind(|| alone(|| assert!(!ALONE.get(), "it is")));
+        assert!(told.is_err() && !ALONE.get());
     }
 
     #[test]
