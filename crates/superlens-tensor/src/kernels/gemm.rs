@@ -86,7 +86,9 @@ pub fn gemm_into<R: Real>(alpha: R, a: View<R>, b: View<R>, beta: R, out: &mut [
         return;
     }
     let panels = m.div_ceil(PANEL_ROWS);
-    if panels == 1 || ALONE.get() {
+    // Of vectors and outer products `gemm` sums up in an order that depends on the height.
+    let plain = n > 1 && k > 2;
+    if panels == 1 || plain && ALONE.get() {
         return product(alpha, a, b, beta, out, n);
     }
     // Of about equal heights: `gemm` sums up otherwise for a single row, which the last would be at times.
@@ -176,9 +178,9 @@ mod tests {
     #[test]
     fn products_alone_are_the_same_and_end_with_their_work() {
         let mut rng = Rng::new(2).fork("gemm");
-        for (m, k, n) in [(257, 70, 33), (600, 384, 50), (769, 3, 1), (1025, 600, 7)] {
+        for (m, k, n) in [(257, 70, 33), (600, 384, 50), (769, 3, 1), (700, 2, 9), (1025, 600, 7)] {
             let (a, b) = (Mat::from_fn(m, k, |_, _| rng.normal()), Mat::from_fn(k, n, |_, _| rng.normal()));
-            assert_eq!(alone(|| matmul(&a, &b)), matmul(&a, &b), "{m} {k} {n}");
+            assert!(alone(|| matmul(&a, &b)) == matmul(&a, &b), "{m} {k} {n}");
         }
         let told = std::panic::catch_unwind(|| alone(|| assert!(!ALONE.get(), "it is")));
         assert!(told.is_err() && !ALONE.get());
