@@ -12,6 +12,7 @@ mod tests;
 use std::collections::VecDeque;
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 use superlens_tensor::Mat;
@@ -199,10 +200,13 @@ impl Run<'_> {
             if next.is_empty() && computed.is_empty() {
                 return trouble.map_or(Ok(()), Err);
             }
-            // Where every thread has a piece of its own, none helps another with one.
-            let enough = next.len() >= rayon::current_num_threads();
+            // As long as every thread has a piece of its own, none helps another with one.
+            let left = AtomicUsize::new(next.len());
             let one = |piece| compute(model, &sites, order, piece);
-            let each = |piece| if enough { alone(|| one(piece)) } else { one(piece) };
+            let each = |piece| match left.fetch_sub(1, Ordering::Relaxed) {
+                left if left > rayon::current_num_threads() => alone(|| one(piece)),
+                _ => one(piece),
+            };
             let (written, made) = rayon::join(
                 || computed.drain(..).try_for_each(|piece| self.write(piece)),
                 || next.into_par_iter().map(each).collect::<Vec<_>>(),
@@ -267,7 +271,11 @@ fn compute(model: &Transformer, sites: &Sites, order: &[Site], piece: Piece) -> 
     model.forward(&piece.batch, sites, None, &mut |site, x| {
         for (wanted, kept) in order.iter().zip(&mut activations) {
             if *wanted == site {
-                *kept = piece.kept.as_ref().map_or_else(|| x.clone(), |rows| x.select_rows(rows));
+                *kept = match &piece.kept {
+                    Some(rows) => x.select_rows(rows),
+                    None if sites.end_with(site, &model.config) => std::mem::replace(x, Mat::zeros(0, 0)),
+                    None => x.clone(),
+                };
             }
         }
     });

@@ -267,6 +267,13 @@ impl Sites {
         if self.alike { 0 } else { self.wanted.iter().filter_map(seen).min().unwrap_or(layers) }
     }
 
+    /// Whether the forward pass ends with what is seen at this site: who sees it there may keep it.
+    pub(crate) fn end_with(&self, site: Site, config: &Config) -> bool {
+        // The last of their steps.
+        let last = matches!(site, Site::Block(_, Point::ResidPre | Point::Z | Point::Post | Point::ResidPost));
+        last && site.step(config) == self.last
+    }
+
     /// Whether nothing is wanted after this step.
     pub(super) fn end_at(&self, step: usize) -> bool {
         self.last <= step
