@@ -31,7 +31,7 @@ fn haar(d: usize, rng: &mut Rng) -> Mat {
 }
 
 fn run(x: &Mat, basis: Basis) -> Diagnosis {
-    let options = Options { basis, seed: 0, null_draws: 99, labels: None };
+    let options = Options { basis, seed: 0, null_draws: 99, ..Options::default() };
     diagnose(x, &options, &mut |_| ControlFlow::Continue(())).unwrap()
 }
 
@@ -109,7 +109,8 @@ fn corners_of_a_cube_are_not_superposition() {
 
 /// What is told with labels for the rows.
 fn with_labels(x: &Mat, labels: Mat) -> Diagnosis {
-    let options = Options { basis: Basis::Privileged, seed: 0, null_draws: 49, labels: Some(labels) };
+    let options =
+        Options { basis: Basis::Privileged, seed: 0, null_draws: 49, labels: Some(labels), ..Options::default() };
     diagnose(x, &options, &mut |_| ControlFlow::Continue(())).unwrap()
 }
 

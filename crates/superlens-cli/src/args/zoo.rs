@@ -26,6 +26,7 @@ pub enum ZooCommand {
     List,
     Make(ZooMake),
     Exam(ZooExam),
+    Neurons(ZooNeurons),
     Calibrate(ZooCalibrate),
 }
 
@@ -68,6 +69,22 @@ pub struct ZooExam {
     #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub cases: u64,
     /// Write a JSON line for each case: truth, answer, alternatives, and what the verdict weighed
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Write the scores as a page of Markdown
+    #[arg(long, value_name = "FILE")]
+    pub markdown: Option<PathBuf>,
+}
+
+/// Diagnose layers that mix causes and say how often the cause of a neuron was right
+///
+/// Each layer is two to four blocks of neurons from different test families side by side, in random order; every third comes with labels.
+#[derive(Args, Debug)]
+pub struct ZooNeurons {
+    /// How many layers
+    #[arg(long, default_value_t = 12, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub cases: u64,
+    /// Write a JSON line for each neuron: truth and answer
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
     /// Write the scores as a page of Markdown

@@ -1,7 +1,8 @@
-//! `superlens zoo list|make|exam`: cases of known cause, and the diagnosis put to them.
+//! `superlens zoo list|make|exam|neurons|calibrate`: cases of known cause, and the diagnosis put to them.
 
 use std::fs;
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use super::synth::write_matrix;
 use clap::ValueEnum;
@@ -9,10 +10,10 @@ use serde::Serialize;
 use superlens::diagnose::zoo::calibrate::calibrate;
 use superlens::diagnose::zoo::exam::{Outcome, exam};
 use superlens::diagnose::zoo::score::{markdown, scores, word};
-use superlens::diagnose::zoo::{Family, families, second};
+use superlens::diagnose::zoo::{Family, families, mixed, second};
 use superlens_tensor::io::write_atomic;
 
-use crate::args::{Global, SplitOf, Zoo, ZooCalibrate, ZooCommand, ZooExam, ZooMake};
+use crate::args::{Global, SplitOf, Zoo, ZooCalibrate, ZooCommand, ZooExam, ZooMake, ZooNeurons};
 use crate::failure::Failure;
 use crate::progress::Progress;
 
@@ -21,6 +22,7 @@ pub fn run(args: &Zoo, global: Global) -> Result<(), Failure> {
         ZooCommand::List => list(global),
         ZooCommand::Make(make) => write_cases(make, global),
         ZooCommand::Exam(args) => put_to(args, global),
+        ZooCommand::Neurons(args) => neurons(args, global),
         ZooCommand::Calibrate(args) => learn(args),
     }
 }
@@ -118,12 +120,7 @@ fn put_to(args: &ZooExam, global: Global) -> Result<(), Failure> {
     if chosen.is_empty() {
         return Err(Failure::Input("zoo exam: no family has such a name; see \"superlens zoo list\"".into()));
     }
-    // A place that can't be written to is told before the work, not after it.
-    for path in [&args.out, &args.markdown].into_iter().flatten() {
-        if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty() && !p.is_dir()) {
-            return Err(Failure::Input(format!("zoo exam: {}: there is no such folder to write to", folder.display())));
-        }
-    }
+    writable("zoo exam", [&args.out, &args.markdown])?;
     let total = chosen.len() * args.cases as usize;
     let progress = Progress::new(global.quiet);
     let outcomes = exam(&chosen, global.seed, 0..args.cases, &|done| {
@@ -131,12 +128,7 @@ fn put_to(args: &ZooExam, global: Global) -> Result<(), Failure> {
     });
     drop(progress);
     if let Some(path) = &args.out {
-        let mut lines = String::new();
-        for outcome in &outcomes {
-            lines += &serde_json::to_string(outcome).map_err(io::Error::from)?;
-            lines.push('\n');
-        }
-        write_atomic(path, lines.as_bytes())?;
+        write_lines(path, &outcomes)?;
     }
     let scores = scores(&outcomes);
     if let Some(path) = &args.markdown {
@@ -177,6 +169,69 @@ fn put_to(args: &ZooExam, global: Global) -> Result<(), Failure> {
         scores.brier
     )?;
     Ok(out.flush()?)
+}
+
+fn neurons(args: &ZooNeurons, global: Global) -> Result<(), Failure> {
+    writable("zoo neurons", [&args.out, &args.markdown])?;
+    let progress = Progress::new(global.quiet);
+    let outcomes = mixed::exam(global.seed, args.cases, &|done| {
+        progress.at(done as f64 / args.cases as f64, "diagnosing");
+    });
+    drop(progress);
+    if let Some(path) = &args.out {
+        write_lines(path, &outcomes)?;
+    }
+    let scores = mixed::scores(&outcomes);
+    if let Some(path) = &args.markdown {
+        let command = format!(
+            "superlens zoo neurons --cases {} --seed {} --markdown {}",
+            args.cases,
+            global.seed,
+            path.display()
+        );
+        write_atomic(path, mixed::markdown(&scores, &command).as_bytes())?;
+    }
+    let mut out = io::stdout().lock();
+    if global.json {
+        serde_json::to_writer_pretty(&mut out, &scores).map_err(io::Error::from)?;
+        writeln!(out)?;
+        return Ok(());
+    }
+    writeln!(out, "{:22} {:>12} {:>6}", "family", "polysemantic", "right")?;
+    for f in &scores.families {
+        let instead: Vec<String> = f.instead.iter().map(|(said, n)| format!("{n} {said}")).collect();
+        writeln!(out, "{:22} {:>12} {:>6}  {}", f.family, f.polysemantic, f.right, instead.join(", "))?;
+    }
+    let [few, some, many] = scores.counts.map(|(all, counted)| format!("{counted} of {all}"));
+    writeln!(
+        out,
+        "causes right {} of {}; features within one: {few} with 2 to 4, {some} with 5 to 9, {many} with more; {} of {} neurons with one feature \
+         taken for polysemantic",
+        scores.right, scores.polysemantic, scores.false_alarms, scores.monosemantic
+    )?;
+    Ok(out.flush()?)
+}
+
+/// A place that can't be written to is told before the work, not after it.
+fn writable(command: &str, paths: [&Option<PathBuf>; 2]) -> Result<(), Failure> {
+    for path in paths.into_iter().flatten() {
+        if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty() && !p.is_dir()) {
+            return Err(Failure::Input(format!(
+                "{command}: {}: there is no such folder to write to",
+                folder.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn write_lines<T: Serialize>(path: &Path, all: &[T]) -> Result<(), Failure> {
+    let mut lines = String::new();
+    for one in all {
+        lines += &serde_json::to_string(one).map_err(io::Error::from)?;
+        lines.push('\n');
+    }
+    Ok(write_atomic(path, lines.as_bytes())?)
 }
 
 fn learn(args: &ZooCalibrate) -> Result<(), Failure> {

@@ -35,13 +35,7 @@ pub(super) fn pays(config: &Config, batch: &Batch) -> bool {
 
 /// Takes residual streams through the first `layers` layers. With `logits` (of a model whose output is one product) the last norm and the
 /// output follow, and `residual` is left as it was.
-pub(super) fn run(
-    model: &Transformer,
-    batch: &Batch,
-    layers: usize,
-    residual: &mut Mat,
-    mut logits: Option<&mut Mat>,
-) {
+pub(super) fn run(model: &Transformer, batch: &Batch, layers: usize, residual: &mut Mat, mut logits: Option<&mut Mat>) {
     let (width, vocab) = (residual.cols(), logits.as_ref().map_or(0, |l| l.cols()));
     let (mut x, mut out) = (residual.data_mut(), logits.as_mut().map_or(&mut [][..], |l| l.data_mut()));
     let mut sequences = Vec::with_capacity(batch.sequences());
@@ -53,7 +47,14 @@ pub(super) fn run(
             let (own, rest) = x.split_at_mut(tokens * width);
             let (own_out, rest_out) = out.split_at_mut(tokens * vocab);
             (x, out) = (rest, rest_out);
-            strips.push(Strip { model, layers, first, length: to - from, x: own, logits: (vocab > 0).then_some(own_out) });
+            strips.push(Strip {
+                model,
+                layers,
+                first,
+                length: to - from,
+                x: own,
+                logits: (vocab > 0).then_some(own_out),
+            });
         }
         sequences.push(strips);
     }
@@ -398,9 +399,9 @@ mod tests {
 
     fn models() -> Vec<(String, Transformer)> {
         let folders = std::fs::read_dir(fixtures()).unwrap().map(|e| e.unwrap().path());
-        let models = folders.filter(|folder| folder.join("config.json").exists()).map(|folder| {
-            (folder.file_name().unwrap().to_string_lossy().into_owned(), load(&folder).unwrap())
-        });
+        let models = folders
+            .filter(|folder| folder.join("config.json").exists())
+            .map(|folder| (folder.file_name().unwrap().to_string_lossy().into_owned(), load(&folder).unwrap()));
         models.filter(|(_, model)| model.config.causal && model.config.wiring != Wiring::Post).collect()
     }
 
@@ -435,7 +436,10 @@ mod tests {
                 let (got, want) = (last(&model, &batch, &sites), last(&model, &batch, &sites.clone().alike()));
                 let size = want.data().iter().fold(1.0f32, |m, x| m.max(x.abs()));
                 let worst = got.data().iter().zip(want.data()).map(|(g, w)| (g - w).abs()).fold(0.0, f32::max);
-                assert!(got.shape() == want.shape() && worst < 2e-5 * size, "{name}: {site} is {worst:e} of {size} off");
+                assert!(
+                    got.shape() == want.shape() && worst < 2e-5 * size,
+                    "{name}: {site} is {worst:e} of {size} off"
+                );
                 other += usize::from(got != want);
             }
         }

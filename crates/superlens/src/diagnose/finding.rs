@@ -19,6 +19,9 @@ pub struct Diagnosis {
     pub signs: Vec<(String, f64)>,
     /// Empty where the basis is [`Basis::None`].
     pub neurons: Vec<Neuron>,
+    /// Parts of the layer that nothing links to the rest, each diagnosed by itself; empty where the layer is of one piece.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
     /// What the labels say; `None` without any, or with too few rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concepts: Option<Concepts>,
@@ -115,23 +118,40 @@ pub struct Hypothesis {
     pub draws: Vec<f64>,
 }
 
+/// Neurons that share no feature with others, and vary without them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Part {
+    /// Columns of the input, ascending.
+    pub neurons: Vec<usize>,
+    pub verdict: Verdict,
+    pub mechanism: Option<Mechanism>,
+    /// Probability given to the verdict, 0 to 1.
+    pub confidence: f64,
+    pub says: String,
+    pub because: String,
+}
+
 /// One column of the input.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Neuron {
     pub index: usize,
     /// False for constant columns.
     pub live: bool,
-    /// At least two features each explain 10 % of the variance that the dictionary explains, or none explains half of it.
+    /// At least two features each explain 10 % of the variance that the dictionary explains, or none explains half of it; or as much by labels.
     pub polysemantic: bool,
     /// Features that explain at least 10 %; where none explains half, at least 1 / Σ share², the number of equal features
-    /// that would spread the variance as thinly.
+    /// that would spread the variance as thinly. With labels, the number of their concepts where that is larger.
     pub n_features: usize,
-    /// `superposition` or a mechanism; `None` where not polysemantic or not known.
+    /// `superposition`, `nonlinear`, `compositional` or a mechanism, of the part of the layer that the neuron belongs to; `None` where not
+    /// polysemantic or not known.
     pub cause: Option<String>,
-    /// Share of this neuron's variance that the dictionary explains on held-out rows.
+    /// Share of this neuron's variance that the dictionary (the part's own, where it has one) explains on held-out rows.
     pub explained: f64,
     /// The features that explain at least 10 % of the explained variance, largest first: `(feature, share)`.
     pub features: Vec<(usize, f64)>,
+    /// Columns of the labels that explain at least 10 % of what labels explain, largest first; empty where that is too little.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub concepts: Vec<(usize, f64)>,
 }
 
 /// What labels say of the layer, measured on held-out rows.

@@ -71,6 +71,8 @@ pub(super) struct LabelEvidence {
     pub interactions_unseen: f64,
     /// Share of the variance of the neurons that labels explain linearly.
     pub linear_r2: f64,
+    /// Of each neuron: the share of its variance that labels explain linearly, and how much variance each usable concept brings.
+    pub carried: Vec<(f64, Vec<f64>)>,
     /// Share that a smooth function of the labels explains; 0 unless some label is real.
     pub latents_r2: f64,
     /// Concepts that are read linearly: AUC, or R² of a real one, from [`DECODABLE_AUC`] and [`DECODABLE_R2`].
@@ -160,6 +162,7 @@ pub(super) fn evidence(given: &Labelled) -> LabelEvidence {
         interactions: explained.products - explained.linear,
         interactions_unseen,
         linear_r2: explained.linear,
+        carried: explained::carried(x, &concepts.labels, &cut),
         latents_r2: explained.smooth.unwrap_or(0.0),
         decodable: decodable.len(),
         decodable_rank: directions.rank(&decodable).min(white.cols()),

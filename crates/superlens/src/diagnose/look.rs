@@ -2,19 +2,21 @@
 
 use super::clusters::{Clustered, clustered};
 use super::completion::{Completion, completion};
-use super::finding::{Concepts, Count, Hypothesis, Neuron, Shared};
+use super::finding::{Concepts, Count, Hypothesis, Layer, Neuron, Shared};
 use super::hypotheses as test;
 use super::labelled::{self, LabelEvidence, Labelled};
 use super::light::{Light, light};
 use super::maxima::Cloud;
+use super::neurons::with_concepts;
 use super::rays::{Rays, Search};
 use super::rows::{self, Split};
 use super::sharing::{comes_together, sharing};
 use super::signs::{Facts, Sharing, Tails};
 use super::surrogate::random_directions;
+use super::verdict::cause;
 use super::whitening::Whitening;
 use super::{CODED_ROWS, DiagnoseError, LEAST_ROWS, Options, count, neurons, rows_read};
-use crate::verdict::Basis;
+use crate::verdict::{Basis, Verdict};
 use std::ops::ControlFlow;
 use superlens_tensor::kernels::gemm::matmul;
 use superlens_tensor::{Mat, Rng};
@@ -159,6 +161,20 @@ impl Look {
             searched,
             held_out,
         })
+    }
+
+    /// Each neuron with the cause that `layer` gives to those that are polysemantic, and with what labels say of it.
+    pub fn described(&self, layer: &Layer) -> Vec<Neuron> {
+        let mut neurons = self.neurons.clone();
+        if let (Some(labels), false) = (&self.labels, neurons.is_empty()) {
+            with_concepts(&mut neurons, &self.live, &labels.columns, &labels.carried);
+        }
+        // Neurons that no feature accounts for are polysemantic where there are no features to account for them.
+        if cause(layer).is_some() && layer.verdict != Verdict::Superposition {
+            neurons.iter_mut().filter(|n| n.live && n.n_features == 0).for_each(|n| n.polysemantic = true);
+        }
+        neurons.iter_mut().filter(|n| n.polysemantic).for_each(|n| n.cause = cause(layer).map(String::from));
+        neurons
     }
 
     /// What the hypotheses look at.

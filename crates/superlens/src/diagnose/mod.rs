@@ -18,6 +18,7 @@ mod look;
 mod maxima;
 mod mixture;
 mod neurons;
+mod parts;
 mod posterior;
 mod pruning;
 mod rays;
@@ -56,11 +57,14 @@ pub struct Options {
     pub null_draws: usize,
     /// `[rows, concepts]`: zeros and ones, or real numbers, for the rows of the matrix.
     pub labels: Option<Mat>,
+    /// Whether parts of the layer that nothing links are diagnosed by themselves, for the causes of their neurons. The layer's verdict does not
+    /// depend on it.
+    pub parts: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { basis: Basis::Unknown, seed: 0, null_draws: 199, labels: None }
+        Self { basis: Basis::Unknown, seed: 0, null_draws: 199, labels: None, parts: true }
     }
 }
 
@@ -121,11 +125,15 @@ pub fn diagnose(
     let look = Look::new(x, live, options, &rng, &mut say)?;
     let facts = look.facts();
     let hypotheses = look.hypotheses();
-    let layer = verdict::layer(&facts, &hypotheses);
+    let mut layer = verdict::layer(&facts, &hypotheses);
     let cannot_tell = verdict::cannot_tell(&facts);
-    let cause = verdict::cause(&layer).map(String::from);
-    let mut neurons = look.neurons.clone();
-    neurons.iter_mut().filter(|n| n.polysemantic).for_each(|n| n.cause = cause.clone());
+    let mut neurons = look.described(&layer);
+    let parts = if options.parts && look.basis != Basis::None && look.adequacy.supports {
+        parts_of(x, &look, options, &rng, &mut neurons, &mut say)?
+    } else {
+        Vec::new()
+    };
+    layer.polysemantic_fraction = neurons::polysemantic_fraction(&neurons, layer.polysemantic_fraction);
     let pictures = pictures(&look, &rng);
     let signs = signs::NAMES.iter().zip(facts.signs()).map(|(name, value)| (name.to_string(), value)).collect();
     say("done", 1.0)?;
@@ -144,9 +152,53 @@ pub fn diagnose(
         signs,
         concepts: look.concepts(options.labels.as_ref()),
         neurons,
+        parts,
         evidence: pictures,
         cannot_tell,
     })
+}
+
+/// Each part of the layer that nothing links to the rest, diagnosed by itself: what it is, and its neurons as it shows them.
+fn parts_of(
+    x: &Mat,
+    look: &Look,
+    options: &Options,
+    rng: &Rng,
+    neurons: &mut [Neuron],
+    say: &mut dyn FnMut(&'static str, f64) -> Result<(), DiagnoseError>,
+) -> Result<Vec<Part>, DiagnoseError> {
+    let found = parts::parts(x, look, neurons);
+    let asked = options.labels.as_ref().map(|labels| parts::labels_of(&found, x, labels, &look.live));
+    let mut out = Vec::with_capacity(found.len());
+    for (k, columns) in found.into_iter().enumerate() {
+        let narrow = x.select_cols(&columns);
+        let stream = rng.fork("parts").fork_index(k as u64);
+        let labels = options.labels.as_ref().zip(asked.as_ref()).map(|(labels, asked)| labels.select_cols(&asked[k]));
+        let options = Options { labels: labels.filter(|l| l.cols() > 0), ..options.clone() };
+        let mut here = |_, _| say("parts of the layer", 0.97);
+        let look = match Look::new(&narrow, (0..columns.len()).collect(), &options, &stream, &mut here) {
+            Err(DiagnoseError::OneDirection) => continue,
+            other => other?,
+        };
+        let layer = verdict::layer(&look.facts(), &look.hypotheses());
+        for mut own in look.described(&layer) {
+            let whole = &mut neurons[columns[own.index]];
+            own.index = whole.index;
+            // Features keep the numbers that they have in the layer's dictionary, and concepts are columns of all labels.
+            own.features = std::mem::take(&mut whole.features);
+            own.concepts = std::mem::take(&mut whole.concepts);
+            *whole = own;
+        }
+        out.push(Part {
+            neurons: columns,
+            verdict: layer.verdict,
+            mechanism: layer.mechanism,
+            confidence: layer.confidence,
+            says: layer.says,
+            because: layer.because,
+        });
+    }
+    Ok(out)
 }
 
 /// Rows that the search reads of a matrix with `dims` columns, at most.

@@ -32,6 +32,7 @@ pub(super) fn neurons(
             cause: None,
             explained: 0.0,
             features: Vec::new(),
+            concepts: Vec::new(),
         })
         .collect();
     live.iter().for_each(|&j| out[j].live = true);
@@ -57,17 +58,53 @@ pub(super) fn neurons(
             continue;
         }
         let parts: Vec<f64> = (0..loads.rows()).map(|i| variance[i] * f64::from(loads[(i, k)]).powi(2)).collect();
-        let sum: f64 = parts.iter().sum();
-        let mut features: Vec<(usize, f64)> =
-            parts.iter().enumerate().map(|(i, p)| (i, p / sum)).filter(|(_, share)| *share >= CARRIED).collect();
-        features.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-        let top = parts.iter().copied().fold(0.0, f64::max) / sum;
-        let many = if top < DOMINANT { sum * sum / parts.iter().map(|p| p * p).sum::<f64>() } else { 1.0 };
-        neuron.n_features = features.len().max(many.round() as usize);
+        neuron.n_features = carried(&parts);
         neuron.polysemantic = neuron.n_features >= 2;
-        neuron.features = features;
+        neuron.features = shares(&parts);
     }
     out
+}
+
+/// How many features a neuron carries, of each of which it has so much variance: those that bring at least 10 %, and where none brings half, at
+/// least as many equal ones as would spread it as thinly.
+pub(super) fn carried(variances: &[f64]) -> usize {
+    let sum: f64 = variances.iter().sum();
+    if sum <= 0.0 {
+        return 0;
+    }
+    let top = variances.iter().copied().fold(0.0, f64::max) / sum;
+    let many = if top < DOMINANT { sum * sum / variances.iter().map(|p| p * p).sum::<f64>() } else { 1.0 };
+    shares(variances).len().max(many.round() as usize)
+}
+
+/// Those that bring at least 10 %, largest first, with their shares.
+fn shares(variances: &[f64]) -> Vec<(usize, f64)> {
+    let sum: f64 = variances.iter().sum();
+    let all = variances.iter().enumerate().map(|(i, p)| (i, p / sum));
+    let mut shares: Vec<(usize, f64)> = all.filter(|(_, share)| *share >= CARRIED).collect();
+    shares.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    shares
+}
+
+/// Adds what labels say: `told` has for each live neuron the share of its variance that they explain, and how much each concept, of which the
+/// `columns` are, adds to it.
+pub(super) fn with_concepts(neurons: &mut [Neuron], live: &[usize], columns: &[usize], told: &[(f64, Vec<f64>)]) {
+    for (&j, (explained, variances)) in live.iter().zip(told) {
+        if *explained < EXPLAINED {
+            continue;
+        }
+        let neuron = &mut neurons[j];
+        neuron.concepts = shares(variances).into_iter().map(|(c, share)| (columns[c], share)).collect();
+        neuron.n_features = neuron.n_features.max(neuron.concepts.len());
+        neuron.polysemantic = neuron.n_features >= 2;
+    }
+}
+
+/// Share of the live neurons that carry at least two features; `None` where there was none to begin with, and no label says otherwise.
+pub(super) fn polysemantic_fraction(neurons: &[Neuron], before: Option<f64>) -> Option<f64> {
+    let live = neurons.iter().filter(|n| n.live).count();
+    let many = neurons.iter().filter(|n| n.polysemantic).count();
+    if live == 0 || before.is_none() && many == 0 { before } else { Some(many as f64 / live as f64) }
 }
 
 /// Variance of each line's signed coefficient over the rows.

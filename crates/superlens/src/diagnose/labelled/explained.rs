@@ -45,6 +45,27 @@ pub(super) fn interactions(x: &Mat, labels: &Mat, any_real: bool, cut: &Cut) -> 
     share(x, &beside(labels, &products), cut) - share(x, labels, cut)
 }
 
+/// Of each neuron: the share of its held-out variance that least squares on the labels explain, and how much variance each label brings.
+pub(super) fn carried(x: &Mat, labels: &Mat, cut: &Cut) -> Vec<(f64, Vec<f64>)> {
+    if labels.cols() == 0 || cut.train.is_empty() || cut.test.is_empty() {
+        return vec![(0.0, Vec::new()); x.cols()];
+    }
+    let standard = standard(labels);
+    let fit = Ridge::fit(&standard.select_rows(&cut.train), &x.select_rows(&cut.train), RIDGE);
+    let told = r2(&fit.predict(&standard.select_rows(&cut.test)), &x.select_rows(&cut.test));
+    // What one label alone changes: the prediction of a unit of it, less that of none.
+    let units = Mat::from_fn(labels.cols() + 1, labels.cols(), |i, c| f32::from(i == c));
+    let changes = fit.predict(&units);
+    let none = labels.cols();
+    told.into_iter()
+        .enumerate()
+        .map(|(j, r)| {
+            let brings = (0..none).map(|c| f64::from(changes[(c, j)] - changes[(none, j)]).powi(2));
+            (r.unwrap_or(0.0), brings.collect())
+        })
+        .collect()
+}
+
 /// Mean over neurons of the share of held-out variance that least squares on `features` explain.
 fn share(x: &Mat, features: &Mat, cut: &Cut) -> f64 {
     let fit = Ridge::fit(&features.select_rows(&cut.train), &x.select_rows(&cut.train), RIDGE);

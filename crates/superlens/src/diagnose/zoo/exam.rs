@@ -75,7 +75,7 @@ pub fn examine(family: &Family, seed: u64, number: u64) -> Outcome {
     let start = Instant::now();
     let case = family.case(seed, number);
     let labelled = case.labels.is_some();
-    let options = Options { basis: case.basis, seed: number, labels: case.labels, ..Options::default() };
+    let options = Options { basis: case.basis, seed: number, labels: case.labels, parts: false, ..Options::default() };
     let mut outcome = Outcome {
         family: family.id.into(),
         number,

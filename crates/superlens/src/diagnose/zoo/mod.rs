@@ -11,6 +11,7 @@ mod computed;
 mod curved;
 pub mod exam;
 mod layers;
+pub mod mixed;
 mod nulls;
 pub mod score;
 pub mod second;
@@ -71,6 +72,8 @@ pub struct Case {
     pub defended: Vec<Answer>,
     /// Features that the rows hold, where they can be counted.
     pub n_features: Option<usize>,
+    /// Features that each neuron carries, where they can be counted: by their variance in it, as [`Neuron`](super::Neuron) counts them.
+    pub carried: Option<Vec<usize>>,
     /// The sizes and laws that were drawn.
     pub about: String,
 }
@@ -99,6 +102,22 @@ const COMPUTATIONAL: Answer = (Verdict::Orthogonal, Some(Mechanism::Computationa
 const NONLINEAR: Answer = (Verdict::Nonlinear, None);
 const COMPOSITIONAL: Answer = (Verdict::Compositional, None);
 const INCONCLUSIVE: Answer = (Verdict::Inconclusive, None);
+
+/// Features on each neuron, of so many `[rows, features]` along directions `[features, neurons]`.
+fn carried(features: &Mat, directions: &Mat) -> Vec<usize> {
+    let rows = features.rows().max(1) as f64;
+    let variance: Vec<f64> = (0..features.cols())
+        .map(|f| {
+            let column = (0..features.rows()).map(|i| f64::from(features[(i, f)]));
+            let (sum, squares) = column.fold((0.0, 0.0), |(s, q), v| (s + v, q + v * v));
+            squares / rows - (sum / rows).powi(2)
+        })
+        .collect();
+    let of = |j: usize| -> Vec<f64> {
+        variance.iter().enumerate().map(|(f, v)| v * f64::from(directions[(f, j)]).powi(2)).collect()
+    };
+    (0..directions.cols()).map(|j| super::neurons::carried(&of(j))).collect()
+}
 
 /// e to a uniform power between the logarithms of the two.
 fn log_uniform(low: f64, high: f64, rng: &mut Rng) -> f64 {

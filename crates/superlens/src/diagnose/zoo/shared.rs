@@ -2,7 +2,9 @@
 
 use super::codes::{Code, Magnitude, Ties, presence};
 use super::layers::{Step, through};
-use super::{Answer, CORRELATED, Case, Family, INCIDENTAL, INCONCLUSIVE, MONOSEMANTIC, Split, between, neurons, pick};
+use super::{
+    Answer, CORRELATED, Case, Family, INCIDENTAL, INCONCLUSIVE, MONOSEMANTIC, Split, between, carried, neurons, pick,
+};
 use crate::verdict::Basis;
 use superlens_tensor::kernels::gemm::matmul;
 use superlens_tensor::{Mat, Rng};
@@ -65,6 +67,7 @@ fn make(law: &Law, stream: &Rng) -> Case {
     let features =
         Mat::from_fn(rows, n, |i, j| if j < tied.cols() { tied[(i, j)] } else { free[(i, j - tied.cols())] });
     let steps = pick(law.steps, rng);
+    let carried = carried(&features, &w);
     let x = through(matmul(&features, &w), steps, &stream.fork("layer"));
     let labelled = rng.chance(law.labelled);
     let which: Vec<usize> = (0..n).take(40).collect();
@@ -76,7 +79,7 @@ fn make(law: &Law, stream: &Rng) -> Case {
         "{rows} rows, {d} neurons, {groups} groups of {}, {alone} alone, density {p:.3}, {:?}, {steps:?}",
         law.size, code.ties
     );
-    Case { x, basis: Basis::Privileged, labels, defended, n_features: None, about }
+    Case { x, basis: Basis::Privileged, labels, defended, n_features: None, carried: Some(carried), about }
 }
 
 pub(super) fn families() -> Vec<Family> {

@@ -2,7 +2,9 @@
 
 use super::codes::{Code, Magnitude, Ties, power_law, presence};
 use super::layers::{Step, aligned, packed, random, rotated, rotated_in_groups, spread, through};
-use super::{Answer, Case, Family, MONOSEMANTIC, ROTATED, SUPERPOSITION, Split, between, log_uniform, neurons, pick};
+use super::{
+    Answer, Case, Family, MONOSEMANTIC, ROTATED, SUPERPOSITION, Split, between, carried, log_uniform, neurons, pick,
+};
 use crate::verdict::Basis;
 use superlens_tensor::kernels::gemm::matmul;
 use superlens_tensor::{Mat, Rng};
@@ -123,6 +125,7 @@ fn make(law: &Law, stream: &Rng) -> Case {
     let basis = pick(law.basis, rng);
     let features = code.draw(rows, &stream.fork("code"));
     let w = directions(lie, n, d, &mut stream.fork("directions"));
+    let carried = carried(&features, &w);
     let x = through(matmul(&features, &w), steps, &stream.fork("layer"));
     let labelled = rng.chance(0.35);
     let labels = labelled.then(|| {
@@ -138,7 +141,7 @@ fn make(law: &Law, stream: &Rng) -> Case {
     );
     // Without a basis neurons mean nothing: features that fit are orthogonal, and why is not asked.
     let truth = if basis == Basis::None && law.truth != SUPERPOSITION { (ROTATED.0, None) } else { law.truth };
-    Case { x, basis, labels, defended: vec![truth], n_features: Some(n), about }
+    Case { x, basis, labels, defended: vec![truth], n_features: Some(n), carried: Some(carried), about }
 }
 
 pub(super) fn families() -> Vec<Family> {
