@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use superlens::diagnose::{Count, Diagnosis, Hypothesis};
+use superlens::diagnose::{Count, Diagnosis, Hypothesis, Part};
 use superlens::report::{Grounds, no_features, words};
 use superlens_tensor::io::Loaded;
 
@@ -25,6 +25,8 @@ pub fn write(out: &mut impl Write, input: &Path, loaded: &Loaded, diagnosis: &Di
             writeln!(out, "{line}")?;
         }
     }
+    let parts: Vec<String> = diagnosis.parts.iter().map(part).collect();
+    list(out, "Parts of the layer that nothing links to the rest", &parts)?;
     list(out, "What these inputs can't tell", &diagnosis.cannot_tell)?;
     list(out, "What would settle it", &layer.would_settle)
 }
@@ -70,6 +72,13 @@ fn hypothesis(h: &Hypothesis) -> [String; 6] {
         Grounds::Nothing if h.supports => [h.id.clone(), none(), none(), none(), none(), holds],
         Grounds::Nothing => [h.id.clone(), none(), none(), none(), none(), "not tested".to_string()],
     }
+}
+
+fn part(part: &Part) -> String {
+    let first: Vec<String> = part.neurons.iter().take(6).map(usize::to_string).collect();
+    let more = if part.neurons.len() > first.len() { ", …" } else { "" };
+    let (n, verdict) = (part.neurons.len(), label(part.verdict, part.mechanism));
+    format!("{n} neurons ({}{more}): {verdict}, confidence {:.2}", first.join(", "), part.confidence)
 }
 
 fn list(out: &mut impl Write, heading: &str, items: &[String]) -> io::Result<()> {

@@ -173,7 +173,8 @@ pub fn softmax(scores: &mut [Row]) -> [f32; WIDTH] {
 fn power_of_two(x: f32) -> f32 {
     // Adding this rounds to whole numbers, and leaves them in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
-    const P: [f32; 7] = [1.534_581_2e-4, 1.339_993_1e-3, 9.618_489e-3, 5.550_328_6e-2, 0.240_226_46, 0.693_147_2, 1.0];
+    const P: [f32; 7] =
+        [1.534_581_2e-4, 1.339_993_1e-3, 9.618_489e-3, 5.550_328_6e-2, 0.240_226_46, std::f32::consts::LN_2, 1.0];
     let x = if x < -126.0 { -126.0 } else { x };
     let shifted = x + ROUND;
     let r = x - (shifted - ROUND);

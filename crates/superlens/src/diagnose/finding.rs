@@ -138,6 +138,7 @@ pub struct Neuron {
     /// False for constant columns.
     pub live: bool,
     /// At least two features each explain 10 % of the variance that the dictionary explains, or none explains half of it; or as much by labels.
+    /// Every neuron that no feature accounts for, where the verdict is that there are none: `nonlinear`, `compositional`, `computational`.
     pub polysemantic: bool,
     /// Features that explain at least 10 %; where none explains half, at least 1 / Σ share², the number of equal features
     /// that would spread the variance as thinly. With labels, the number of their concepts where that is larger.

@@ -16,7 +16,7 @@ use super::surrogate::random_directions;
 use super::verdict::cause;
 use super::whitening::Whitening;
 use super::{CODED_ROWS, DiagnoseError, LEAST_ROWS, Options, count, neurons, rows_read};
-use crate::verdict::{Basis, Verdict};
+use crate::verdict::{Basis, Mechanism, Verdict};
 use std::ops::ControlFlow;
 use superlens_tensor::kernels::gemm::matmul;
 use superlens_tensor::{Mat, Rng};
@@ -169,8 +169,10 @@ impl Look {
         if let (Some(labels), false) = (&self.labels, neurons.is_empty()) {
             with_concepts(&mut neurons, &self.live, &labels.columns, &labels.carried);
         }
-        // Neurons that no feature accounts for are polysemantic where there are no features to account for them.
-        if cause(layer).is_some() && layer.verdict != Verdict::Superposition {
+        // Neurons that no feature accounts for are polysemantic where the layer holds no features; elsewhere they are noise.
+        let featureless = matches!(layer.verdict, Verdict::Nonlinear | Verdict::Compositional)
+            || layer.mechanism == Some(Mechanism::Computational);
+        if featureless {
             neurons.iter_mut().filter(|n| n.live && n.n_features == 0).for_each(|n| n.polysemantic = true);
         }
         neurons.iter_mut().filter(|n| n.polysemantic).for_each(|n| n.cause = cause(layer).map(String::from));

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::picture;
 use crate::{
-    diagnose::{Basis, Diagnosis, Neuron},
+    diagnose::{Basis, Diagnosis, Neuron, Part},
     report::{
         figures::{Figures, group_names, least_polysemantic, most_polysemantic, ranked},
         grounds::no_features,
@@ -34,6 +34,7 @@ pub fn neurons(diagnosis: &Diagnosis, figures: &Figures, scope: &str) -> Markup 
                         "If they are not, read the rest only (" code { "--basis none" } ")."
                     }
                 }
+                (parts(&diagnosis.parts))
                 div.pictures.tall-last {
                     @if let Some(figure) = &figures.alignment { (picture(figure, scope)) }
                     @if let Some(figure) = &figures.neurons { (picture(figure, scope)) }
@@ -47,6 +48,35 @@ pub fn neurons(diagnosis: &Diagnosis, figures: &Figures, scope: &str) -> Markup 
                 @if silent > 0 {
                     p.note { (words::counted(silent, "live neuron")) " without a feature that explains 10 % of it." }
                 }
+            }
+        }
+    }
+}
+
+/// Parts of the layer with a verdict of their own.
+fn parts(parts: &[Part]) -> Markup {
+    const SHOWN: usize = 16;
+    let list = |neurons: &[usize]| {
+        let shown: Vec<String> = neurons.iter().take(SHOWN).map(usize::to_string).collect();
+        shown.join(", ") + if neurons.len() > SHOWN { ", …" } else { "" }
+    };
+    html! {
+        @if !parts.is_empty() {
+            p {
+                "The layer falls into parts: groups of neurons that share no feature with the others and vary without them. Each was "
+                "diagnosed by itself, and the causes below are its own."
+            }
+            table.stack {
+                thead { tr { th { "Part" } th.n { "Neurons" } th { "Which" } th { "Verdict" } th.n { "Confidence" } } }
+                tbody { @for (i, part) in parts.iter().enumerate() {
+                    tr {
+                        th scope="row" { (i + 1) }
+                        td.n data-label="Neurons" { (part.neurons.len()) }
+                        td data-label="Which" { (list(&part.neurons)) }
+                        td data-label="Verdict" { b { (words::verdict(part.verdict, part.mechanism)) } ". " (clean(&part.says)) }
+                        td.n data-label="Confidence" { (words::probability(part.confidence)) }
+                    }
+                } }
             }
         }
     }
