@@ -30,7 +30,7 @@ const LABELLED: &[&str] = &[
     "threes-together",
     "pairs-gelu",
     "threes-by-chance",
-    "fours-by-chance",
+    "pairs-by-chance-relu",
     "readings-tanh",
     "comparisons",
     "bands",
@@ -260,6 +260,13 @@ pub fn markdown(s: &NeuronScores, command: &str) -> String {
 mod tests {
     use super::*;
     use crate::verdict::Mechanism;
+
+    #[test]
+    fn blocks_are_of_families_that_test() {
+        let all = families();
+        let tests = |id: &&str| all.iter().any(|f| f.id == **id && f.split == Split::Test);
+        assert!(PLAIN.iter().chain(LABELLED).all(|id| tests(&id)));
+    }
 
     #[test]
     fn every_third_layer_has_labels_and_every_neuron_a_truth() {
