@@ -47,6 +47,54 @@ fn superposition_is_found_and_counted() {
     assert!(found.neurons.iter().any(|n| n.cause.as_deref() == Some("superposition")));
 }
 
+/// Superposed, rotated and single features side by side: each neuron has the cause of its own part, whatever the layer's is.
+#[test]
+fn neurons_of_one_layer_have_causes_of_their_own() {
+    let mut rng = Rng::new(12);
+    let (superposed, rotated) = (unit_rows(24, 10, &mut rng), haar(12, &mut rng));
+    let alone = Mat::from_fn(8, 8, |i, j| f32::from(i == j));
+    let blocks = [superposed, rotated, alone].map(|w| layer(&w, 0.06, &mut rng));
+    let x = Mat::from_fn(ROWS, 30, |i, j| match j {
+        0..10 => blocks[0][(i, j)],
+        10..22 => blocks[1][(i, j - 10)],
+        _ => blocks[2][(i, j - 22)],
+    });
+    let found = run(&x, Basis::Privileged);
+    let parts: Vec<_> = found.parts.iter().map(|p| (p.neurons.clone(), p.verdict, p.mechanism)).collect();
+    let want = [
+        ((0..10).collect::<Vec<_>>(), Verdict::Superposition, None),
+        ((10..22).collect(), Verdict::Orthogonal, Some(Mechanism::Rotated)),
+    ];
+    assert_eq!(parts, want);
+    for neuron in &found.neurons {
+        let want = match neuron.index {
+            0..10 => Some("superposition"),
+            10..22 => Some("rotated"),
+            _ => None,
+        };
+        assert_eq!(neuron.cause.as_deref(), want, "{neuron:?}");
+    }
+    let options = Options { basis: Basis::Privileged, null_draws: 99, parts: false, ..Options::default() };
+    let whole = diagnose(&x, &options, &mut |_| ControlFlow::Continue(())).unwrap();
+    assert!(whole.parts.is_empty() && whole.layer.verdict == found.layer.verdict && whole.signs == found.signs);
+}
+
+/// Two concepts that have nothing to do with each other met on each neuron: activations show one direction, labels two concepts.
+#[test]
+fn labels_say_what_a_neuron_carries() {
+    let mut rng = Rng::new(13);
+    let on = Mat::from_fn(ROWS, 12, |_, _| f32::from(rng.chance(0.08)));
+    let x = Mat::from_fn(ROWS, 6, |i, j| on[(i, 2 * j)] + 0.9 * on[(i, 2 * j + 1)] + 0.01 * rng.normal());
+    let found = with_labels(&x, on);
+    for neuron in &found.neurons {
+        let mut concepts: Vec<usize> = neuron.concepts.iter().map(|c| c.0).collect();
+        concepts.sort_unstable();
+        assert_eq!(concepts, [2 * neuron.index, 2 * neuron.index + 1], "{neuron:?}");
+        assert!(neuron.polysemantic && neuron.n_features == 2, "{neuron:?}");
+    }
+    assert_eq!(found.layer.polysemantic_fraction, Some(1.0));
+}
+
 #[test]
 fn rotation_is_not_superposition_and_needs_a_basis() {
     let mut rng = Rng::new(2);

@@ -1,5 +1,5 @@
 use superlens::{
-    diagnose::{Diagnosis, Hypothesis},
+    diagnose::{Diagnosis, Hypothesis, Mechanism, Part, Verdict},
     report::{Figures, ReportError, Source, demo_figure, demo_json, demo_page, diagnosis_json, diagnosis_page},
 };
 
@@ -88,6 +88,24 @@ fn what_was_not_tested_shows_no_numbers() {
     assert_eq!(page.matches("not tested</span>").count(), 2, "once a row of the table");
     assert!(!page.contains("from 0 null draws") && !page.contains("≤\u{a0}1<"));
     assert!(page.contains("oo few rows to look for features"), "not looked for is not the same as not there");
+}
+
+#[test]
+fn parts_of_a_layer_have_verdicts_of_their_own() {
+    let mut d = samples::superposition();
+    assert!(!page(&d).contains("falls into parts"));
+    d.parts = vec![Part {
+        neurons: (3..40).collect(),
+        verdict: Verdict::Orthogonal,
+        mechanism: Some(Mechanism::Rotated),
+        confidence: 0.9,
+        says: "What <it> is.".into(),
+        because: String::new(),
+    }];
+    let html = page(&d);
+    assert_balanced(&html);
+    assert!(html.contains("falls into parts") && html.contains("3, 4, 5") && html.contains("18, …"));
+    assert!(html.contains("What &lt;it&gt; is."));
 }
 
 #[test]

@@ -149,6 +149,7 @@ fn huge_and_lopsided_counts_are_survived() {
         cause: None,
         explained: 1.0,
         features: (0..n_features.min(40)).map(|f| (f, 0.1)).collect(),
+        concepts: vec![],
     };
     for neurons in [vec![neuron(0, 1)], vec![neuron(0, 0)], vec![neuron(huge, huge), neuron(3, 40), neuron(1, 1)]] {
         d.neurons = neurons;

@@ -181,6 +181,7 @@ pub fn inconclusive() -> Diagnosis {
             cause: None,
             explained: 0.0,
             features: vec![],
+            concepts: vec![],
         })
         .collect();
     d.cannot_tell = vec!["Dense features, active in most rows, look like a Gaussian.".to_owned()];
@@ -224,6 +225,7 @@ pub fn empty(rows: usize, dims: usize) -> Diagnosis {
             because: String::new(),
         },
         hypotheses: vec![],
+        parts: Vec::new(),
         neurons: vec![],
         evidence: Evidence::default(),
         cannot_tell: vec![],
@@ -335,6 +337,7 @@ fn neurons(rng: &mut Rng, dims: usize, constant: &[usize], cause: Option<&str>, 
                 cause: cause.filter(|_| polysemantic).map(str::to_owned),
                 explained,
                 features: shares.into_iter().map(|s| (rng.below(131), s)).collect(),
+                concepts: vec![],
             }
         })
         .collect()

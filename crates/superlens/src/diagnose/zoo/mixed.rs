@@ -264,8 +264,8 @@ mod tests {
     #[test]
     fn blocks_are_of_families_that_test() {
         let all = families();
-        let tests = |id: &&str| all.iter().any(|f| f.id == **id && f.split == Split::Test);
-        assert!(PLAIN.iter().chain(LABELLED).all(|id| tests(&id)));
+        let tests = |id: &str| all.iter().any(|f| f.id == id && f.split == Split::Test);
+        assert!(PLAIN.iter().chain(LABELLED).all(|id| tests(id)));
     }
 
     #[test]
