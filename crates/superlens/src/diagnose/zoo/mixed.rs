@@ -36,10 +36,11 @@ const LABELLED: &[&str] = &[
     "bands",
     "hashed-codes",
 ];
-/// Neurons of a block, at least and at most, and its rows at least.
+/// Neurons of a block, at least and at most.
 const LEAST: usize = 8;
 const MOST: usize = 64;
-const ROWS: usize = 4000;
+/// A layer has as many rows as its smallest block; no block may lose more than this leaves, or it could no longer be told for what it is.
+const KEPT: f64 = 0.7;
 
 /// What is true of one neuron.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -110,7 +111,9 @@ pub fn mixed(seed: u64, number: u64) -> Mixed {
             continue;
         }
         let mut case = family.case(seed, rng.next_u64() >> 1);
-        let fits = (LEAST..=MOST).contains(&case.x.cols()) && case.x.rows() >= ROWS && case.basis != Basis::None;
+        let rows = || blocks.iter().map(|(_, other)| other.x.rows()).chain([case.x.rows()]);
+        let alike = rows().min().unwrap_or(0) as f64 >= KEPT * rows().max().unwrap_or(0) as f64;
+        let fits = (LEAST..=MOST).contains(&case.x.cols()) && alike && case.basis != Basis::None;
         // What labels must show is known of cases with labels only; a layer of activations alone has none.
         let with = case.labels.is_some() || ["spread", "aligned-children", "aligned-gelu"].contains(&family.id);
         if labelled && !with || !labelled && case.labels.is_some() && case.defended.len() > 1 {
