@@ -21,7 +21,6 @@ fn lookup(codes: &Mat, concepts: usize, rows: usize, about: String, stream: &Rng
         labels: Some(attributes.select_rows(&items)),
         defended: vec![COMPOSITIONAL],
         n_features: None,
-        carried: None,
         about: format!("{rows} rows, {about}, {concepts} attributes, {steps:?}"),
     }
 }
@@ -113,15 +112,7 @@ fn dense(z: Mat, rotated: bool, about: String, rng: &mut Rng, stream: &Rng) -> C
     let steps = pick(STEPS, rng);
     let defended: Vec<Answer> = vec![COMPOSITIONAL];
     let x = through(z, steps, &stream.fork("layer"));
-    Case {
-        x,
-        basis: Basis::Privileged,
-        labels: None,
-        defended,
-        n_features: None,
-        carried: None,
-        about: format!("{about}, {steps:?}"),
-    }
+    Case { x, basis: Basis::Privileged, labels: None, defended, n_features: None, about: format!("{about}, {steps:?}") }
 }
 
 /// Words of a random linear code over two letters: bits, and checks of them.

@@ -38,15 +38,7 @@ fn finish(x: Mat, y: Mat, steps: &[Step], labelled: bool, extra: &[Answer], abou
         defended.extend_from_slice(extra);
     }
     let labels = labelled.then_some(y);
-    Case {
-        x,
-        basis: Basis::Privileged,
-        labels,
-        defended,
-        n_features: None,
-        carried: None,
-        about: format!("{about}, {steps:?}"),
-    }
+    Case { x, basis: Basis::Privileged, labels, defended, n_features: None, about: format!("{about}, {steps:?}") }
 }
 
 const STEPS: &[&[Step]] = &[&[], &[Step::Noise(0.02)], &[Step::Noise(0.05)], &[Step::Bf16]];

@@ -20,15 +20,7 @@ fn embed(z: &Mat, d: usize, labels: Option<Mat>, defended: Vec<Answer>, about: S
         l
     });
     let basis = pick(&[Basis::Unknown, Basis::Privileged, Basis::None], rng);
-    Case {
-        x,
-        basis,
-        labels,
-        defended,
-        n_features: None,
-        carried: None,
-        about: format!("{about}, {d} neurons, {steps:?}"),
-    }
+    Case { x, basis, labels, defended, n_features: None, about: format!("{about}, {d} neurons, {steps:?}") }
 }
 
 fn sizes(stream: &Rng) -> (usize, Rng) {

@@ -103,15 +103,15 @@ pub fn mixed(seed: u64, number: u64) -> Mixed {
     let from = if labelled { LABELLED } else { PLAIN };
     let family = |id: &str| all.iter().find(|f| f.id == id && f.split == Split::Test).expect("a family that tests");
     let wanted = 2 + rng.below(3);
-    let mut blocks: Vec<(&Family, Case)> = Vec::new();
+    let mut blocks: Vec<Block> = Vec::new();
     while blocks.len() < wanted {
         let family = family(pick(from, rng));
         // A cause twice is no mixture.
-        if blocks.iter().any(|(other, _)| other.truth == family.truth) {
+        if blocks.iter().any(|other| other.family.truth == family.truth) {
             continue;
         }
-        let mut case = family.case(seed, rng.next_u64() >> 1);
-        let rows = || blocks.iter().map(|(_, other)| other.x.rows()).chain([case.x.rows()]);
+        let (mut case, carried) = family.counted_case(seed, rng.next_u64() >> 1);
+        let rows = || blocks.iter().map(|other| other.case.x.rows()).chain([case.x.rows()]);
         let alike = rows().min().unwrap_or(0) as f64 >= KEPT * rows().max().unwrap_or(0) as f64;
         let fits = (LEAST..=MOST).contains(&case.x.cols()) && alike && case.basis != Basis::None;
         // What labels must show is known of cases with labels only; a layer of activations alone has none.
@@ -123,17 +123,24 @@ pub fn mixed(seed: u64, number: u64) -> Mixed {
             case.labels = None;
         }
         if fits {
-            blocks.push((family, case));
+            blocks.push(Block { family, case, carried });
         }
     }
-    join(blocks, rng)
+    join(&blocks, rng)
+}
+
+/// Neurons of one family.
+struct Block<'a> {
+    family: &'a Family,
+    case: Case,
+    carried: Option<Vec<usize>>,
 }
 
 /// Blocks side by side, each at a scale of its own, as many rows as all have.
-fn join(blocks: Vec<(&Family, Case)>, rng: &mut Rng) -> Mixed {
-    let rows = blocks.iter().map(|(_, case)| case.x.rows()).min().unwrap_or(0);
+fn join(blocks: &[Block], rng: &mut Rng) -> Mixed {
+    let rows = blocks.iter().map(|block| block.case.x.rows()).min().unwrap_or(0);
     let (mut columns, mut labels, mut neurons) = (Vec::new(), Vec::new(), Vec::new());
-    for (family, case) in &blocks {
+    for Block { family, case, carried } in blocks {
         let size = case.x.data().iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / case.x.data().len() as f64;
         let scale = (between(0.7, 1.4, rng) / size.sqrt().max(1e-12)) as f32;
         for j in 0..case.x.cols() {
@@ -141,7 +148,7 @@ fn join(blocks: Vec<(&Family, Case)>, rng: &mut Rng) -> Mixed {
             neurons.push(NeuronTruth {
                 family: family.id.into(),
                 defended: case.defended.clone(),
-                carried: case.carried.as_ref().map(|n| n[j]),
+                carried: carried.as_ref().map(|n| n[j]),
             });
         }
         if let Some(of) = &case.labels {

@@ -19,6 +19,7 @@ mod shared;
 mod sparse;
 
 use crate::verdict::{Basis, Mechanism, Verdict};
+use std::cell::Cell;
 use superlens_tensor::{Mat, Rng};
 
 /// A verdict, with the mechanism where it is `orthogonal`.
@@ -56,8 +57,22 @@ pub struct Family {
 impl Family {
     /// Case `number` of the family under `seed`.
     pub fn case(&self, seed: u64, number: u64) -> Case {
-        (self.make)(&Rng::new(seed).fork("zoo").fork(self.id).fork_index(number))
+        self.counted_case(seed, number).0
     }
+
+    /// The same, and how many features each neuron carries, where the family can count them: by their variance in it, as
+    /// [`Neuron`](super::Neuron) counts them.
+    fn counted_case(&self, seed: u64, number: u64) -> (Case, Option<Vec<usize>>) {
+        COUNTED.take();
+        let case = (self.make)(&Rng::new(seed).fork("zoo").fork(self.id).fork_index(number));
+        (case, COUNTED.take())
+    }
+}
+
+thread_local! {
+    /// What a family left beside the case that it has just made. A case itself has no room for it: the second set, whose bytes are sealed by a
+    /// hash, builds cases too.
+    static COUNTED: Cell<Option<Vec<usize>>> = const { Cell::new(None) };
 }
 
 /// What the diagnosis is given, and the answers that its inputs can defend.
@@ -72,8 +87,6 @@ pub struct Case {
     pub defended: Vec<Answer>,
     /// Features that the rows hold, where they can be counted.
     pub n_features: Option<usize>,
-    /// Features that each neuron carries, where they can be counted: by their variance in it, as [`Neuron`](super::Neuron) counts them.
-    pub carried: Option<Vec<usize>>,
     /// The sizes and laws that were drawn.
     pub about: String,
 }

@@ -27,7 +27,6 @@ fn finish(x: Mat, about: String, stream: &Rng) -> Case {
         labels: None,
         defended: vec![INCONCLUSIVE],
         n_features: None,
-        carried: None,
         about: format!("{about}, {steps:?}"),
     }
 }

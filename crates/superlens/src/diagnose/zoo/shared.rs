@@ -79,7 +79,8 @@ fn make(law: &Law, stream: &Rng) -> Case {
         "{rows} rows, {d} neurons, {groups} groups of {}, {alone} alone, density {p:.3}, {:?}, {steps:?}",
         law.size, code.ties
     );
-    Case { x, basis: Basis::Privileged, labels, defended, n_features: None, carried: Some(carried), about }
+    COUNTED.set(Some(carried));
+    Case { x, basis: Basis::Privileged, labels, defended, n_features: None, about }
 }
 
 pub(super) fn families() -> Vec<Family> {

@@ -141,7 +141,8 @@ fn make(law: &Law, stream: &Rng) -> Case {
     );
     // Without a basis neurons mean nothing: features that fit are orthogonal, and why is not asked.
     let truth = if basis == Basis::None && law.truth != SUPERPOSITION { (ROTATED.0, None) } else { law.truth };
-    Case { x, basis, labels, defended: vec![truth], n_features: Some(n), carried: Some(carried), about }
+    COUNTED.set(Some(carried));
+    Case { x, basis, labels, defended: vec![truth], n_features: Some(n), about }
 }
 
 pub(super) fn families() -> Vec<Family> {

@@ -61,7 +61,7 @@ fn case(
     n_features: impl Into<Option<usize>>,
     about: String,
 ) -> Case {
-    Case { x, basis, labels, defended: vec![truth], n_features: n_features.into(), carried: None, about }
+    Case { x, basis, labels, defended: vec![truth], n_features: n_features.into(), about }
 }
 
 #[cfg(test)]
