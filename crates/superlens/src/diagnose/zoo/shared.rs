@@ -3,7 +3,8 @@
 use super::codes::{Code, Magnitude, Ties, presence};
 use super::layers::{Step, through};
 use super::{
-    Answer, CORRELATED, Case, Family, INCIDENTAL, INCONCLUSIVE, MONOSEMANTIC, Split, between, carried, neurons, pick,
+    Answer, CORRELATED, COUNTED, Case, Family, INCIDENTAL, INCONCLUSIVE, MONOSEMANTIC, Split, between, carried,
+    neurons, pick,
 };
 use crate::verdict::Basis;
 use superlens_tensor::kernels::gemm::matmul;

@@ -3,7 +3,8 @@
 use super::codes::{Code, Magnitude, Ties, power_law, presence};
 use super::layers::{Step, aligned, packed, random, rotated, rotated_in_groups, spread, through};
 use super::{
-    Answer, Case, Family, MONOSEMANTIC, ROTATED, SUPERPOSITION, Split, between, carried, log_uniform, neurons, pick,
+    Answer, COUNTED, Case, Family, MONOSEMANTIC, ROTATED, SUPERPOSITION, Split, between, carried, log_uniform, neurons,
+    pick,
 };
 use crate::verdict::Basis;
 use superlens_tensor::kernels::gemm::matmul;
