@@ -10,7 +10,7 @@ use super::batch::{Batch, Memory};
 use super::config::{Config, Positions, Wiring};
 use super::hook::{Point, STEPS, Site, Sites};
 use super::norm::normalise;
-use super::weights::{BlockWeights, Head, Linear, NormWeights, Weights};
+use super::weights::{BlockWeights, Linear, NormWeights, Weights};
 use super::{each_piece, each_piece_of_two};
 
 /// What sees and may change the activations at each site that was asked for, one row a token (scores and patterns: see [`Point`]), in the
@@ -52,9 +52,10 @@ impl Transformer {
         let mut first = 0;
         if memory.is_none() && abreast::pays(&self.config, batch) {
             first = sites.unseen(self.config.layers.len());
-            let plain = self.weights.head.as_ref().is_some_and(Head::is_plain);
-            if plain && first == self.config.layers.len() && !sites.has(Site::FinalNorm) {
-                let mut logits = Mat::zeros(batch.tokens(), self.config.vocab);
+            let plain = self.weights.head.as_ref().filter(|head| head.is_plain());
+            let to_the_end = first == self.config.layers.len() && !sites.has(Site::FinalNorm);
+            if let Some(head) = plain.filter(|_| to_the_end) {
+                let mut logits = Mat::zeros(batch.tokens(), head.width(&self.weights.embed));
                 abreast::run(self, batch, first, &mut residual, Some(&mut logits));
                 hooks(Site::Logits, &mut logits);
                 return Some(logits);

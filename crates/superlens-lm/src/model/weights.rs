@@ -67,6 +67,11 @@ pub struct Head {
 }
 
 impl Head {
+    /// Logits of one token; `embed` is the model's embedding.
+    pub(super) fn width(&self, embed: &Mat) -> usize {
+        self.own.as_ref().map_or(embed.rows(), Mat::cols)
+    }
+
     /// Whether it is one product, with what is added to it.
     pub(super) fn is_plain(&self) -> bool {
         self.transform.is_none() && self.project.is_none()

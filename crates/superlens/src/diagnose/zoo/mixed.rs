@@ -249,7 +249,8 @@ pub fn markdown(s: &NeuronScores, command: &str) -> String {
     let share = |a: usize, b: usize| format!("{a} of {b}, {:.0} %", 100.0 * a as f64 / b.max(1) as f64);
     let mut out = format!(
         "# Causes of single neurons\n\n    {command}\n\n{} layers, each of two to four blocks of neurons from different test families of the zoo side by side in random \
-         order; every third comes with labels. A cause is right where the block's inputs can defend it.\n\n| | |\n|---|---|\n| polysemantic neurons \
+         order; every third comes with labels. A cause is right where the block's inputs can defend it. A neuron with several features in a block that is monosemantic as a whole has no \
+         cause that could be right, and counts as wrong.\n\n| | |\n|---|---|\n| polysemantic neurons \
          whose cause was right | {} |\n| counted to within one, of polysemantic neurons with 2 to 4 features | {} |\n| with 5 to 9 | {} |\n| with 10 and more | {} |\n| neurons \
          with one feature that were taken for polysemantic | {} |\n\n| family | polysemantic neurons | cause right | instead |\n|---|---|---|---|\n",
         s.layers,
