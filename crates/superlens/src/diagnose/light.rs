@@ -13,6 +13,8 @@ use superlens_tensor::{Mat, Rng};
 const BITS: f64 = 1.3;
 const CIRCLE: std::ops::Range<f64> = 1.3..1.75;
 const LIGHT: f64 = 2.0;
+/// One that is not going to be light after the first steps.
+const HEAVY: f64 = 4.0;
 /// `E[s² t²]` of two directions at right angles: 1 where they are independent, ½ on a circle.
 const ON_A_CIRCLE: f64 = 0.72;
 /// Eigenvalue of the directions' moments, as a share of the largest, that counts as a dimension.
@@ -37,7 +39,14 @@ pub(super) struct Light {
 pub(super) fn light(white: &Mat, half: usize, rng: &Rng) -> Light {
     let rank = white.cols();
     let mut u = random_directions(3 * rank + 60, rank, &mut rng.fork("light tails"));
-    climb(&Cloud::unnormalised(white), (0, half), &mut u, 3, STEPS);
+    let cloud = Cloud::unnormalised(white);
+    climb(&cloud, (0, half), &mut u, 3, STEPS / 3);
+    // Most start towards heavy tails, where there are any, and stay with them.
+    let seen = white.select_rows(&(0..half).collect::<Vec<_>>());
+    let light: Vec<usize> =
+        moments(&matmul(&seen, u.t())).iter().enumerate().filter(|m| m.1.1 < HEAVY).map(|m| m.0).collect();
+    let mut u = u.select_rows(&light);
+    climb(&cloud, (0, half), &mut u, 3, STEPS - STEPS / 3);
     let others = white.select_rows(&(half..white.rows()).collect::<Vec<_>>());
     let s = matmul(&others, u.t());
     let moments = moments(&s);

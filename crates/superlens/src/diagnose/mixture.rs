@@ -17,6 +17,8 @@ const FITTED_ROWS: usize = 8000;
 /// Rounds of grouping by direction, then of expectation–maximisation.
 const GROUPINGS: usize = 6;
 const STEPS: usize = 20;
+/// Share of the rows that changes component in a step below which the fit has settled.
+const SETTLED: f64 = 1e-3;
 /// Added to every covariance, in units of the overall (unit) variance.
 const RIDGE: f64 = 1e-3;
 
@@ -52,11 +54,12 @@ impl Mixture {
             if parts.len() < 2 {
                 return None;
             }
-            share = responsibilities(&z, &parts);
-            if share.cols() < k {
-                // A component died: the rest go on without it.
+            let now = responsibilities(&z, &parts);
+            // Where a component died, the rest go on without it.
+            if now.cols() < k || moved(&now, &share) < SETTLED {
                 return Mixture::finish(parts);
             }
+            share = now;
         }
         Mixture::finish(parts)
     }
@@ -142,6 +145,12 @@ fn part(z: &Mat, share: &Mat, c: usize) -> Option<Part> {
         inverse_root: Mat::from_fn(rank, rank, |j, k| (eigen.vectors[k][j] / values[k].sqrt()) as f32),
         log_det: values.iter().map(|v| v.ln()).sum(),
     })
+}
+
+/// Share of the rows' weight that went from one component to another.
+fn moved(now: &Mat, before: &Mat) -> f64 {
+    let turned: f64 = now.data().iter().zip(before.data()).map(|(a, b)| f64::from((a - b).abs())).sum();
+    0.5 * turned / now.rows().max(1) as f64
 }
 
 /// Posterior share of each row in each component, `[rows, parts]`.

@@ -34,6 +34,8 @@ const COVERS: f64 = 0.5;
 /// Steps to a maximum on all search rows, and on each half from there.
 const STEPS: usize = 30;
 const HALF_STEPS: usize = 8;
+/// Dimensions from which the first steps read half of the rows.
+const NARROW: usize = 256;
 /// Agreement of the halves (cosine) that is always enough, and that never is.
 const SURE: f32 = 0.9;
 const TOO_LITTLE: f32 = 0.6;
@@ -96,9 +98,9 @@ impl Search<'_> {
         let mut pilots = Vec::new();
         for (turn, power) in POWERS.into_iter().enumerate() {
             let stream = rng.fork("pilot").fork_index(u64::from(power));
-            let nothing = null.climb_from(&mut stream.fork("null"), power, NULL_STARTS.min(self.starts()), None);
+            let nothing = null.climb_from(&mut stream.fork("null"), power, NULL_STARTS.min(self.starts()));
             let least = least_agreement(power, &nothing.agreement);
-            let found = self.climb_from(&mut stream.fork("data"), power, self.starts(), None);
+            let found = self.climb_from(&mut stream.fork("data"), power, self.starts());
             pilots.push((power, least, self.keep(found, least)));
             progress(0.5 * (turn + 1) as f64 / POWERS.len() as f64)?;
         }
@@ -151,9 +153,18 @@ impl Search<'_> {
 
     /// What the search that found `rays` finds here, with the same exponents and agreement.
     pub fn again(&self, rays: &Rays, rng: &Rng) -> Rays {
+        let few = NULL_STARTS.min(self.starts());
+        let glimpse = |&(power, least): &(u32, f32)| {
+            let found = self.climb_from(&mut rng.fork("glimpse").fork_index(u64::from(power)), power, few);
+            self.keep(found, least).u.rows()
+        };
+        // Rows that show nothing to a hundred starts have less than would matter.
+        if rays.chosen.iter().map(glimpse).sum::<usize>() == 0 {
+            return Rays::none(self.cloud.rank());
+        }
         let mut first = (Mat::zeros(0, self.cloud.rank()), Vec::new());
         for &(power, least) in &rays.chosen {
-            let found = self.climb_from(&mut rng.fork_index(u64::from(power)), power, self.starts(), None);
+            let found = self.climb_from(&mut rng.fork_index(u64::from(power)), power, self.starts());
             add(&mut first.0, &mut first.1, &self.keep(found, least));
         }
         match self.gather(&rays.chosen, first, rng, &mut |_| ControlFlow::Continue(())) {
@@ -176,7 +187,7 @@ impl Search<'_> {
             let weights = self.unexplained(&rays);
             for &(power, least) in chosen {
                 let mut stream = rng.fork("round").fork_index(round as u64).fork_index(u64::from(power));
-                let found = self.climb_from(&mut stream, power, self.starts(), Some(&weights));
+                let found = self.climb_past(&rays, &mut hits, &mut stream, power, &weights);
                 add(&mut rays, &mut hits, &self.keep(found, least));
             }
             let keep = without_mixtures(self, &rays);
@@ -198,11 +209,16 @@ impl Search<'_> {
     fn add_opposites(&self, rays: &mut Mat, hits: &mut Vec<usize>, power: u32, least: f32) {
         let mut u = rays.clone();
         u.data_mut().iter_mut().for_each(|v| *v = -*v);
-        climb(self.cloud, (0, self.rows()), &mut u, power, STEPS);
+        let mut of: Vec<usize> = (0..rays.rows()).collect();
+        // Most leave at once: they have no opposite.
+        for steps in [STEPS / 6, STEPS - STEPS / 6] {
+            climb(self.cloud, (0, self.rows()), &mut u, power, steps);
+            let stayed: Vec<usize> = (0..u.rows()).filter(|&i| dot(u.row(i), rays.row(of[i])) < -SAME).collect();
+            u = u.select_rows(&stayed);
+            of = stayed.into_iter().map(|i| of[i]).collect();
+        }
         let maximum = is_maximum(self.cloud, &u, power);
-        let opposite = |i: usize| dot(u.row(i), rays.row(i)) < -SAME;
-        let tried: Vec<usize> = (0..u.rows()).filter(|&i| maximum[i] && opposite(i)).collect();
-        let u = u.select_rows(&tried);
+        let u = u.select_rows(&(0..u.rows()).filter(|&i| maximum[i]).collect::<Vec<_>>());
         let agreement = self.agreement(&u, power, &[(0, self.half), (self.half, self.rows())]);
         let found = Found { hits: vec![SEEN_OFTEN; u.rows()], u, agreement };
         add(rays, hits, &self.keep(found, least));
@@ -220,11 +236,14 @@ impl Search<'_> {
             for round in 0..COMPLETE_ROUNDS {
                 let before = rays.rows();
                 let mut stream = rng.fork_index(u64::from(power)).fork_index(round);
-                let found = plain.climb_from(&mut stream, power, self.starts(), None);
+                let found = plain.climb_from(&mut stream, power, self.starts());
                 add(&mut rays, &mut hits, &self.keep(found, SURE));
-                // More than two rays a dimension are no complete code, and neither are a few.
+                // More lines than dimensions are no complete code, and neither are a few.
                 let few = (rays.rows() as f64) < 0.5 * COVERS * rank as f64;
-                if rays.rows() == before || rays.rows() > 2 * rank || few {
+                if few || lines(&rays).0.len() > rank {
+                    return None;
+                }
+                if rays.rows() == before {
                     break;
                 }
             }
@@ -237,26 +256,44 @@ impl Search<'_> {
         })
     }
 
-    /// Climbs from `starts` rows drawn with `weights` (by length, outliers clipped, without).
-    fn climb_from(&self, rng: &mut Rng, power: u32, starts: usize, weights: Option<&[f64]>) -> Found {
-        let by_length: Vec<f64>;
-        let weights = match weights {
-            Some(w) => w,
-            None => {
-                by_length = clipped(&self.cloud.energy);
-                &by_length
+    /// Climbs from `starts` rows drawn by length, outliers clipped.
+    fn climb_from(&self, rng: &mut Rng, power: u32, starts: usize) -> Found {
+        let (u, sizes) = self.begin(rng, power, starts, &clipped(&self.cloud.energy));
+        self.finish(u, &sizes, power)
+    }
+
+    /// Climbs from rows drawn with `weights`, past the rays that are `known`: a start that nears one of them is a hit of it and goes no further.
+    fn climb_past(&self, known: &Mat, hits: &mut [usize], rng: &mut Rng, power: u32, weights: &[f64]) -> Found {
+        let (u, sizes) = self.begin(rng, power, self.starts(), weights);
+        let near = matmul(&u, known.t());
+        let mut new = Vec::new();
+        for (i, size) in sizes.iter().enumerate() {
+            match largest(near.row(i)) {
+                (ray, cos) if cos > SAME => hits[ray] += size,
+                _ => new.push(i),
             }
-        };
+        }
+        let sizes: Vec<usize> = new.iter().map(|&i| sizes[i]).collect();
+        self.finish(u.select_rows(&new), &sizes, power)
+    }
+
+    /// The first steps from `starts` rows drawn with `weights`. Most starts share a maximum: one of each group is given, with the size of its group.
+    fn begin(&self, rng: &mut Rng, power: u32, starts: usize, weights: &[f64]) -> (Mat, Vec<usize>) {
         let mut u = self.cloud.y.select_rows(&draw(weights, starts, rng));
         for i in 0..u.rows() {
             let norm = dot(u.row(i), u.row(i)).sqrt().max(1e-20);
             u.row_mut(i).iter_mut().for_each(|v| *v /= norm);
         }
-        let n = self.rows();
-        // Most starts share a maximum: after a few steps one of each group goes on.
-        climb(self.cloud, (0, n), &mut u, power, STEPS / 3);
+        // Where steps are dear, half of the rows lead to the same hills.
+        let rows = if self.cloud.rank() > NARROW { self.half } else { self.rows() };
+        climb(self.cloud, (0, rows), &mut u, power, STEPS / 3);
         let (keep, sizes) = distinct(&u);
-        let mut u = u.select_rows(&keep);
+        (u.select_rows(&keep), sizes)
+    }
+
+    /// The other steps, to maxima.
+    fn finish(&self, mut u: Mat, sizes: &[usize], power: u32) -> Found {
+        let n = self.rows();
         climb(self.cloud, (0, n), &mut u, power, STEPS - STEPS / 3);
         let height = heights(self.cloud, &u, power);
         let maximum = is_maximum(self.cloud, &u, power);
@@ -344,21 +381,7 @@ impl Rays {
     }
 
     fn new(directions: Mat, hits: &[usize], power: u32, agreement: f32) -> Rays {
-        let gram = matmul(&directions, directions.t());
-        let n = directions.rows();
-        let mut line_of = vec![usize::MAX; n];
-        let mut lines = Vec::new();
-        for i in 0..n {
-            if line_of[i] == usize::MAX {
-                line_of[i] = lines.len();
-                for j in i + 1..n {
-                    if line_of[j] == usize::MAX && gram[(i, j)] < -SAME {
-                        line_of[j] = lines.len();
-                    }
-                }
-                lines.push(i);
-            }
-        }
+        let (lines, line_of) = lines(&directions);
         let count = |n| hits.iter().filter(|&&h| h == n).count();
         Rays {
             directions,
@@ -382,6 +405,26 @@ impl Rays {
     pub fn line_directions(&self) -> Mat {
         self.directions.select_rows(&self.lines)
     }
+}
+
+/// Representatives of the lines among unit directions, and which line each direction is of.
+fn lines(directions: &Mat) -> (Vec<usize>, Vec<usize>) {
+    let gram = matmul(directions, directions.t());
+    let n = directions.rows();
+    let mut line_of = vec![usize::MAX; n];
+    let mut lines = Vec::new();
+    for i in 0..n {
+        if line_of[i] == usize::MAX {
+            line_of[i] = lines.len();
+            for j in i + 1..n {
+                if line_of[j] == usize::MAX && gram[(i, j)] < -SAME {
+                    line_of[j] = lines.len();
+                }
+            }
+            lines.push(i);
+        }
+    }
+    (lines, line_of)
 }
 
 /// Agreement above which a maximum counts, given what a search among nothing reached.

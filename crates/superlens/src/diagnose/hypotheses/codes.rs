@@ -49,7 +49,7 @@ pub(in crate::diagnose) fn codes(e: &Evidence) -> (Hypothesis, By) {
         return nothing("Fewer than three directions: there is no code to test.");
     }
     let dictionary = &e.rays.directions;
-    let rows = e.held_out.select_rows(&(0..e.held_out.rows().min(ROWS)).collect::<Vec<_>>());
+    let rows = e.first_rows(ROWS);
     let rest = residual(dictionary, &rows, 1);
     let first = fvu(dictionary, &rows, 1);
     let statistic = fvu(dictionary, &rows, ACTIVE) / first.max(1e-9);

@@ -6,6 +6,8 @@ use crate::diagnose::maxima::{Cloud, heights};
 use crate::diagnose::rays::Rays;
 use crate::diagnose::surrogate::radial;
 
+/// Rows of each draw at most.
+const ROWS: usize = 4000;
 const HEIGHT: &str = "mean height of the directions found, E[cos₊^(p+1)] on held-out rows";
 /// Of a complete code, whose directions are maxima of a cumulant.
 const MOMENT: [&str; 2] = [
@@ -23,10 +25,10 @@ pub(in crate::diagnose) fn directions(e: &Evidence) -> Hypothesis {
     let mean = |v: Vec<f64>| v.iter().sum::<f64>() / v.len() as f64;
     let (measures, scale, moment) = moment(e.rays, e.held_out.cols());
     let height = |cloud: &Cloud| scale * mean(heights(cloud, &e.rays.directions, e.rays.power));
-    let statistic = height(&e.rays.cloud(e.held_out));
+    let rows = e.first_rows(ROWS);
+    let statistic = height(&e.rays.cloud(&rows));
     let stream = e.rng.fork("directions");
-    let draws =
-        (0..e.draws).map(|k| height(&e.rays.cloud(&radial(e.held_out, &stream.fork_index(k as u64))))).collect();
+    let draws = (0..e.draws).map(|k| height(&e.rays.cloud(&radial(&rows, &stream.fork_index(k as u64))))).collect();
     let null = against(statistic, draws, Side::Large);
     let supports = null.p <= 0.01;
     let n = e.rays.lines.len();

@@ -36,7 +36,7 @@ pub(in crate::diagnose) fn overcomplete(e: &Evidence, mixture: &Hypothesis) -> H
     }
     let best = best_complete(e);
     let complete = e.rays.directions.select_rows(&best);
-    let rows = e.held_out.select_rows(&(0..e.held_out.rows().min(ROWS_A_DRAW)).collect::<Vec<_>>());
+    let rows = e.first_rows(ROWS_A_DRAW);
     let alone: Vec<f64> = ACTIVE.iter().map(|&k| fvu(&complete, &rows, k).max(ROUNDING)).collect();
     let gain = |all: &Mat| {
         let ratios = ACTIVE.iter().zip(&alone).map(|(&k, alone)| alone / fvu(all, &rows, k).max(ROUNDING));
