@@ -1,6 +1,6 @@
 //! `superlens diagnose INPUT`: the verdict for an activation matrix.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
@@ -8,10 +8,10 @@ use std::time::Instant;
 use serde::Serialize;
 use superlens::diagnose::{self, Diagnosis, Options};
 use superlens::report::{self, InputFile, RunFolder, Source};
-use superlens_tensor::io::{Loaded, ReadOptions, read_directions};
-use superlens_tensor::{Mat, Rng};
+use superlens_tensor::Mat;
+use superlens_tensor::io::{self, Loaded, ReadOptions};
 
-use super::activations::Activations;
+use super::activations::Held;
 use super::{settings, summary};
 use crate::args::{Diagnose, Global};
 use crate::failure::Failure;
@@ -31,22 +31,15 @@ pub fn run(args: &Diagnose, global: Global) -> Result<(), Failure> {
     let progress = Progress::new(global.quiet);
     progress.at(0.0, "reading");
     let options = ReadOptions { key: args.part.key.clone(), flatten: args.part.flatten };
-    let input = Activations::open(&args.input, &options, args.part.hook.as_deref())?;
-    let rows = input.shape().0;
-    let labels = args.labels.as_deref().map(|path| read_labels(path, args, rows)).transpose()?;
-    let loaded = input.in_memory("diagnose", &Rng::new(global.seed))?;
-    if let Some(labels) = labels.as_ref().filter(|_| loaded.mat.rows() != rows) {
-        return Err(Failure::Input(format!(
-            "{}: the store has {rows} rows, of which {} fit into memory, and labels can't follow them; write them to a .npy file",
-            labels.path,
-            loaded.mat.rows()
-        )));
-    }
+    let held = Held::read(&args.input, &options, args.part.hook.as_deref(), "diagnose", global.seed)?;
+    let labels = args.labels.as_deref().map(|path| read_labels(path, args, &held)).transpose()?;
+    let loaded = held.loaded;
     // Before the work, not after it: a destination that can't be used is told at once.
     let run = args.out.as_deref().map(|out| create_run(out, args, global, &loaded, labels.as_ref())).transpose()?;
 
     let labels = labels.map(|labels| labels.mat);
-    let options = Options { basis: args.basis.basis(), seed: global.seed, labels, ..Options::default() };
+    let (basis, seed, of_rows) = (args.basis.basis(), global.seed, Some(held.of));
+    let options = Options { basis, seed, labels, of_rows, ..Options::default() };
     let mut watch = |at: diagnose::Progress| {
         progress.at(at.fraction, at.stage);
         ControlFlow::Continue(())
@@ -59,9 +52,10 @@ pub fn run(args: &Diagnose, global: Global) -> Result<(), Failure> {
     drop(progress);
 
     let seconds = start.elapsed().as_secs_f64();
-    let mut out = io::stdout().lock();
+    let mut out = std::io::stdout().lock();
     if global.json {
-        serde_json::to_writer_pretty(&mut out, &Output { diagnosis: &diagnosis, seconds }).map_err(io::Error::from)?;
+        serde_json::to_writer_pretty(&mut out, &Output { diagnosis: &diagnosis, seconds })
+            .map_err(std::io::Error::from)?;
         writeln!(out)?;
     } else {
         summary::write(&mut out, &args.input, &loaded, &diagnosis)?;
@@ -82,18 +76,22 @@ struct Labels {
     sha256: String,
 }
 
-/// Labels for `rows` rows. A single vector is one concept.
-fn read_labels(path: &Path, args: &Diagnose, rows: usize) -> Result<Labels, Failure> {
+/// Labels for the rows that are held, out of one for each row there is. A single vector is one concept.
+fn read_labels(path: &Path, args: &Diagnose, held: &Held) -> Result<Labels, Failure> {
     let options = ReadOptions { key: args.labels_key.clone(), flatten: false };
-    let read = read_directions(path, &options).map_err(Failure::input)?;
-    let mat = if read.shape.len() == 1 { read.mat.transposed() } else { read.mat };
-    if mat.rows() != rows {
+    let read = io::read_labels(path, &options).map_err(Failure::input)?;
+    let mut mat = if read.shape.len() == 1 { read.mat.transposed() } else { read.mat };
+    if mat.rows() != held.of {
         return Err(Failure::Input(format!(
-            "{}: labels for {} rows, but {} has {rows}; one row of labels is needed for each row of activations, in the same order",
+            "{}: labels for {} rows, but {} has {}; one row of labels is needed for each row of activations, in the same order",
             path.display(),
             mat.rows(),
-            args.input.display()
+            args.input.display(),
+            held.of
         )));
+    }
+    if let Some(rows) = &held.rows {
+        mat = mat.select_rows(&rows.iter().map(|&row| row as usize).collect::<Vec<_>>());
     }
     Ok(Labels { mat, path: path.display().to_string(), bytes: read.bytes, sha256: read.sha256 })
 }

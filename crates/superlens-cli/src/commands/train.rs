@@ -138,7 +138,7 @@ fn train_all(
             (Some(descent), _) => descent.finish(source.as_mut(), rows)?,
             (None, Rows::Read { x: SideBySide::Matrix { mat, .. }, .. }) => fit(plan, mat, &rng, progress)?,
             (None, Rows::Read { x: SideBySide::Stores(stores), .. }) => {
-                fit(plan, &sample(&stores.hooks[0], &plan.arch, &rng)?, &rng, progress)?
+                fit(plan, &sample(&stores.hooks[0], &plan.arch, &rng)?.0, &rng, progress)?
             }
             (None, Rows::Model(_)) => return Err(not_by_steps(&plan.arch)),
         });

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 
+use superlens_tensor::io::spread_runs;
 use superlens_tensor::{Mat, Rng};
 
 use super::StoreError;
@@ -106,21 +107,7 @@ impl Rows {
     /// Row numbers in ascending order, at most `count` of them: all, or a seeded draw of runs of `run` rows that are spread over the whole
     /// store, one in each of as many equal stretches. Runs keep neighbours together and read few pages.
     pub fn sample(&self, count: u64, run: u64, rng: &Rng) -> Vec<Range<u64>> {
-        let (len, run) = (self.len(), run.max(1));
-        if count >= len {
-            return std::iter::once(0..len).collect();
-        }
-        let runs = (count / run).max(1);
-        let run = run.min(count.max(1));
-        let mut rng = rng.fork("store sample");
-        let stretch = |i: u64| (u128::from(len) * u128::from(i) / u128::from(runs)) as u64;
-        (0..runs)
-            .map(|i| {
-                let room = (stretch(i + 1) - stretch(i)).saturating_sub(run) as usize;
-                let first = stretch(i) + rng.below(room + 1) as u64;
-                first..first + run
-            })
-            .collect()
+        spread_runs(self.len(), count, run, &mut rng.fork("store sample"))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 
-/// A floating-point element as stored.
+/// An element as stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Element {
     pub kind: Kind,
@@ -15,6 +15,11 @@ pub(super) enum Kind {
     BF16,
     F32,
     F64,
+    /// A truth value; one that is neither 0 nor 1 is read as the number it is.
+    Bool,
+    /// A whole number, of so many bytes.
+    Signed(u8),
+    Unsigned(u8),
 }
 
 impl Element {
@@ -23,6 +28,8 @@ impl Element {
             Kind::F16 | Kind::BF16 => 2,
             Kind::F32 => 4,
             Kind::F64 => 8,
+            Kind::Bool => 1,
+            Kind::Signed(bytes) | Kind::Unsigned(bytes) => bytes.into(),
         }
     }
 
@@ -38,6 +45,13 @@ impl Element {
             (Kind::F32, true) => append(bytes, out, f32::from_be_bytes),
             (Kind::F64, false) => return append_narrowed(bytes, out, f64::from_le_bytes),
             (Kind::F64, true) => return append_narrowed(bytes, out, f64::from_be_bytes),
+            (Kind::Bool, _) => append(bytes, out, |[b]| f32::from(b)),
+            (Kind::Signed(width), big) => append_whole(bytes, out, width.into(), big, |n| {
+                // The sign bit of the width moves to that of 64 bits, and back with copies of itself.
+                let unused = 64 - 8 * u32::from(width);
+                ((n << unused) as i64 >> unused) as f32
+            }),
+            (Kind::Unsigned(width), big) => append_whole(bytes, out, width.into(), big, |n| n as f32),
         }
         0
     }
@@ -49,6 +63,15 @@ fn append<const N: usize>(bytes: &[u8], out: &mut Vec<f32>, mut number: impl FnM
     out.extend(elements.iter().map(|b| number(*b)));
 }
 
+/// Whole numbers of `width` bytes, as the low bits of 64.
+fn append_whole(bytes: &[u8], out: &mut Vec<f32>, width: usize, big_endian: bool, number: impl Fn(u64) -> f32) {
+    assert!(bytes.len().is_multiple_of(width), "{} bytes are no whole number of {width}-byte elements", bytes.len());
+    out.extend(bytes.chunks_exact(width).map(|element| {
+        let add = |n: u64, byte: &u8| n << 8 | u64::from(*byte);
+        number(if big_endian { element.iter().fold(0, add) } else { element.iter().rev().fold(0, add) })
+    }));
+}
+
 fn append_narrowed(bytes: &[u8], out: &mut Vec<f32>, number: impl Fn([u8; 8]) -> f64) -> u64 {
     let mut too_large = 0;
     append(bytes, out, |b| {
@@ -58,4 +81,31 @@ fn append_narrowed(bytes: &[u8], out: &mut Vec<f32>, number: impl Fn([u8; 8]) ->
         narrow
     });
     too_large
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_numbers_of_any_width_and_order() {
+        for width in [1u8, 2, 4, 8] {
+            for number in [0i64, 1, -1, 100, -128] {
+                let bytes = &number.to_le_bytes()[..width.into()];
+                let reversed: Vec<u8> = bytes.iter().rev().copied().collect();
+                for (bytes, big_endian) in [(bytes, false), (&reversed, true)] {
+                    let mut out = Vec::new();
+                    Element { kind: Kind::Signed(width), big_endian }.decode(bytes, &mut out);
+                    assert_eq!(out, [number as f32], "{width} bytes");
+                    let mut out = Vec::new();
+                    Element { kind: Kind::Unsigned(width), big_endian }.decode(bytes, &mut out);
+                    let mask = u64::MAX >> (64 - 8 * u32::from(width));
+                    assert_eq!(out, [(number as u64 & mask) as f32], "{width} bytes");
+                }
+            }
+        }
+        let mut out = Vec::new();
+        Element { kind: Kind::Bool, big_endian: false }.decode(&[0, 1, 1], &mut out);
+        assert_eq!(out, [0.0, 1.0, 1.0]);
+    }
 }

@@ -4,8 +4,9 @@ use std::io::Read;
 
 use super::element::Element;
 use super::error::shape_text;
+use super::sampled::fill_kept;
 use super::source::Hashing;
-use super::{Problem, Shape};
+use super::{Problem, Sample, Shape};
 use crate::Mat;
 
 /// What is read and converted at a time.
@@ -80,15 +81,28 @@ impl Layout {
     }
 }
 
-/// Reads all elements of `layout` from `stream` into a `[rows, columns]` matrix. Also returns how many finite
-/// 64-bit values were beyond the range of f32.
+/// What was read.
+pub(super) struct Filled {
+    pub mat: Mat,
+    /// Finite 64-bit values beyond the range of f32.
+    pub too_large: u64,
+    /// Which rows were kept; `None` for all. Of those that were not, none held anything but finite numbers.
+    pub rows: Option<Vec<u64>>,
+}
+
+/// Reads all elements of `layout` from `stream` into a `[rows, columns]` matrix, or as many rows as the `sample` allows.
 ///
 /// The caller has made sure that the file is large enough to justify the allocation.
 pub(super) fn fill<R: Read>(
     stream: &mut Hashing<R>,
     layout: &Layout,
     (rows, columns): (u64, u64),
-) -> Result<(Mat, u64), Problem> {
+    sample: Option<Sample>,
+) -> Result<Filled, Problem> {
+    if let Some(kept) = sample.and_then(|sample| sample.rows(rows, columns)) {
+        let mat = fill_kept(stream, layout, (rows, columns), &kept)?;
+        return Ok(Filled { mat, too_large: 0, rows: Some(kept) });
+    }
     let expected = u128::from(stream.count()) + u128::from(layout.bytes()?);
     let mut data = reserve(u128::from(rows) * u128::from(columns))?;
     // Neither is zero and their product fits, so both fit.
@@ -100,7 +114,7 @@ pub(super) fn fill<R: Read>(
             fill_columns(stream, layout, expected, (rows, columns), &mut data)?
         }
     };
-    Ok((Mat::from_vec(rows, columns, data), too_large))
+    Ok(Filled { mat: Mat::from_vec(rows, columns, data), too_large, rows: None })
 }
 
 /// An empty vector with room for `len` numbers, or an error where the allocator would abort the process.
@@ -167,7 +181,7 @@ fn fill_columns<R: Read>(
 
 /// The flattened row (last axis fastest) of the element at place `p` of a column in Fortran order (first axis
 /// fastest). For a matrix that is `p` itself.
-fn row_of(mut p: usize, leading: &[u64]) -> usize {
+pub(super) fn row_of(mut p: usize, leading: &[u64]) -> usize {
     let mut row = 0;
     for &n in leading {
         let n = n as usize;

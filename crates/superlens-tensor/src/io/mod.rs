@@ -23,6 +23,7 @@ mod fill;
 mod npy;
 mod npz;
 mod safetensors;
+mod sampled;
 mod source;
 pub mod torch;
 
@@ -32,6 +33,7 @@ use std::path::Path;
 pub use atomic::{is_part, remove_parts, too_little_room, write_atomic};
 pub use csr::{is_sparse, npy_header, read_csr, write_csr};
 pub use error::{Problem, ReadError};
+pub use sampled::spread_runs;
 
 use crate::Mat;
 use source::Source;
@@ -108,6 +110,8 @@ struct Array {
     bytes: u64,
     /// Finite 64-bit values that became infinite in f32.
     too_large: u64,
+    /// Which rows of the file these are; `None` for all.
+    rows: Option<Vec<u64>>,
 }
 
 /// Reads one array of `path` as a `[rows, columns]` matrix.
@@ -133,6 +137,47 @@ pub fn read_directions(path: &Path, options: &ReadOptions) -> Result<Loaded, Rea
     let (array, key) = read_array(path, options, Shape::Directions { flatten: options.flatten })?;
     check::finite(&array.mat, array.too_large).map_err(|p| ReadError::new(path, key.as_deref(), p))?;
     Ok(loaded(array, key, Vec::new()))
+}
+
+/// Reads one array of `path` as labels, one row for each row of activations: floats, whole numbers or truth values. A single vector is a row, as in
+/// [`read_directions`].
+///
+/// # Errors
+/// As [`read_directions`].
+pub fn read_labels(path: &Path, options: &ReadOptions) -> Result<Loaded, ReadError> {
+    let wanted = Wanted { shape: Shape::Directions { flatten: options.flatten }, sample: None, whole: true };
+    let (array, key) = read_array(path, options, wanted)?;
+    check::finite(&array.mat, array.too_large).map_err(|p| ReadError::new(path, key.as_deref(), p))?;
+    Ok(loaded(array, key, Vec::new()))
+}
+
+/// As much of a matrix as may be in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    /// Numbers that are kept at most; two rows are kept anyhow.
+    pub numbers: u64,
+    /// Rows that are kept at one place: neighbours stay neighbours.
+    pub run: u64,
+    pub seed: u64,
+}
+
+/// As [`read_matrix`], for a file that may be larger than memory: all of it is read and judged, and where it holds more than the `sample` allows,
+/// runs of rows that are spread over it are kept, in their order. Says which; `None` for all. Columns are constant that are so in what was kept.
+///
+/// # Errors
+/// As [`read_matrix`].
+pub fn read_sample(
+    path: &Path,
+    options: &ReadOptions,
+    sample: Sample,
+) -> Result<(Loaded, Option<Vec<u64>>), ReadError> {
+    let wanted = Wanted { shape: Shape::of(options), sample: Some(sample), whole: false };
+    let (mut array, key) = read_array(path, options, wanted)?;
+    let rows = array.rows.take();
+    let constant_columns = check::finite(&array.mat, array.too_large)
+        .and_then(|()| check::constant_columns(&array.mat))
+        .map_err(|p| ReadError::new(path, key.as_deref(), p))?;
+    Ok((loaded(array, key, constant_columns), rows))
 }
 
 fn loaded(array: Array, key: Option<String>, constant_columns: Vec<usize>) -> Loaded {
@@ -178,6 +223,22 @@ enum Shape {
     Any,
 }
 
+/// What is wanted of an array.
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    shape: Shape,
+    /// All of it, or as much as this.
+    sample: Option<Sample>,
+    /// Whether whole numbers and truth values will do.
+    whole: bool,
+}
+
+impl From<Shape> for Wanted {
+    fn from(shape: Shape) -> Self {
+        Wanted { shape, sample: None, whole: false }
+    }
+}
+
 impl Shape {
     fn of(options: &ReadOptions) -> Self {
         if options.flatten { Shape::Flattened } else { Shape::Matrix }
@@ -185,21 +246,22 @@ impl Shape {
 }
 
 /// The array that is asked for, whatever its values, and its name.
-fn read_array(path: &Path, options: &ReadOptions, shape: Shape) -> Result<(Array, Option<String>), ReadError> {
+fn read_array(path: &Path, options: &ReadOptions, of: impl Into<Wanted>) -> Result<(Array, Option<String>), ReadError> {
+    let of = of.into();
     let in_file = |problem| ReadError::new(path, None, problem);
     let wanted = options.key.as_deref();
     let (source, format) = Source::open(path).map_err(in_file)?;
     match format {
         Format::Npy => match wanted {
             Some(key) => Err(in_file(Problem::KeyWithoutUse(key.to_owned()))),
-            None => Ok((npy::read(source, shape).map_err(in_file)?, None)),
+            None => Ok((npy::read(source, of).map_err(in_file)?, None)),
         },
         Format::Npz => {
             let mut archive = npz::Archive::open(source).map_err(in_file)?;
             let mut keys = archive.keys();
             let chosen = choose(&keys, wanted).map_err(in_file)?;
             let key = keys.swap_remove(chosen);
-            let array = archive.read(chosen, shape).map_err(|p| ReadError::new(path, Some(&key), p))?;
+            let array = archive.read(chosen, of).map_err(|p| ReadError::new(path, Some(&key), p))?;
             Ok((array, Some(key)))
         }
         Format::Safetensors => {
@@ -207,7 +269,7 @@ fn read_array(path: &Path, options: &ReadOptions, shape: Shape) -> Result<(Array
             let mut keys = tensors.keys();
             let chosen = choose(&keys, wanted).map_err(in_file)?;
             let key = keys.swap_remove(chosen);
-            let array = tensors.read(&key, shape).map_err(|p| ReadError::new(path, Some(&key), p))?;
+            let array = tensors.read(&key, of).map_err(|p| ReadError::new(path, Some(&key), p))?;
             Ok((array, Some(key)))
         }
     }

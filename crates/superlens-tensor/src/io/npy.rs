@@ -8,9 +8,9 @@
 use std::io::Read;
 
 use super::element::{Element, Kind};
-use super::fill::{Layout, Order, fill};
+use super::fill::{Filled, Layout, Order, fill};
 use super::source::{Hashing, Source};
-use super::{Array, ArrayInfo, Problem, Shape};
+use super::{Array, ArrayInfo, Problem, Wanted};
 
 /// Far beyond any header that NumPy writes for a plain array (it refuses to read more than 10,000 bytes
 /// unless told to); only structured types with thousands of fields need more.
@@ -19,7 +19,7 @@ const MAX_HEADER: u64 = 1 << 20;
 const MAX_AXES: usize = 64;
 
 /// Reads the array of an `.npy` file.
-pub(super) fn read(source: Source, wanted: Shape) -> Result<Array, Problem> {
+pub(super) fn read(source: Source, wanted: impl Into<Wanted>) -> Result<Array, Problem> {
     let len = source.len;
     let (array, _) = read_stream(source.file, len, wanted)?;
     Ok(array)
@@ -34,26 +34,27 @@ pub(super) fn describe(source: Source) -> Result<ArrayInfo, Problem> {
 
 /// Reads an array from a stream that claims to be `len` bytes long, and gives the stream back behind it.
 ///
-/// The caller vouches that `len` bytes may be allocated: the matrix takes at most twice as many (f2 to f32).
-pub(super) fn read_stream<R: Read>(stream: R, len: u64, wanted: Shape) -> Result<(Array, R), Problem> {
+/// The caller vouches that `len` bytes may be allocated: the matrix takes at most four times as many (u1 to f32).
+pub(super) fn read_stream<R: Read>(stream: R, len: u64, wanted: impl Into<Wanted>) -> Result<(Array, R), Problem> {
     let mut stream = Hashing::new(stream);
     let header = Header::read(&mut stream, len)?;
+    let wanted = wanted.into();
     let layout = Layout {
-        element: element(&header.descr)?,
+        element: element(&header.descr, wanted.whole)?,
         order: if header.fortran { Order::Fortran } else { Order::C },
         shape: header.shape,
     };
-    let size = layout.rows_and_columns(wanted)?;
+    let size = layout.rows_and_columns(wanted.shape)?;
     let expected = u128::from(stream.count()) + u128::from(layout.bytes()?);
     match u128::from(len) {
         found if found < expected => return Err(Problem::Truncated { expected, found: len }),
         found if found > expected => return Err(Problem::ExtraBytes { expected: expected as u64, found: len }),
         _ => {}
     }
-    let (mat, too_large) = fill(&mut stream, &layout, size)?;
+    let Filled { mat, too_large, rows } = fill(&mut stream, &layout, size, wanted.sample)?;
     let bytes = stream.count();
     let (rest, sha256) = stream.finish();
-    Ok((Array { mat, shape: layout.shape, dtype: header.descr, sha256, bytes, too_large }, rest))
+    Ok((Array { mat, shape: layout.shape, dtype: header.descr, sha256, bytes, too_large, rows }, rest))
 }
 
 /// Reads an array of whole numbers of 32 or 64 bits, none below zero, of at most one axis.
@@ -282,8 +283,8 @@ impl<'a> Literal<'a> {
     }
 }
 
-/// The element that a type string names, or what to do about it.
-fn element(descr: &str) -> Result<Element, Problem> {
+/// The element that a type string names, or what to do about it; one of whole numbers or truth values only where those will do.
+fn element(descr: &str, whole: bool) -> Result<Element, Problem> {
     let (order, code) = match descr.as_bytes().first() {
         Some(order @ (b'<' | b'>' | b'=' | b'|')) => (*order, &descr[1..]),
         _ => (b'=', descr),
@@ -292,6 +293,9 @@ fn element(descr: &str) -> Result<Element, Problem> {
         "f2" => Kind::F16,
         "f4" => Kind::F32,
         "f8" => Kind::F64,
+        "b1" | "?" if whole => Kind::Bool,
+        "i1" | "i2" | "i4" | "i8" if whole => Kind::Signed(code.as_bytes()[1] - b'0'),
+        "u1" | "u2" | "u4" | "u8" if whole => Kind::Unsigned(code.as_bytes()[1] - b'0'),
         _ => return Err(refused(descr, code)),
     };
     let big_endian = order == b'>' || (order != b'<' && cfg!(target_endian = "big"));

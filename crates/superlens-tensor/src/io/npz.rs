@@ -10,7 +10,7 @@ use zip::read::ZipFile;
 use zip::result::ZipError;
 
 use super::source::{Hashing, Source};
-use super::{Array, ArrayInfo, Format, Problem, Shape, npy};
+use super::{Array, ArrayInfo, Format, Problem, Wanted, npy};
 
 /// The largest ratio that is unpacked beyond [`HARMLESS`]. Deflate reaches 1032 on zeros; 32-bit activations
 /// of which 99.5 % are zero carry about 0.17 bits each, so no code packs them tighter than 200-fold.
@@ -81,7 +81,7 @@ impl Archive {
     }
 
     /// Reads the array at `position` among [`Archive::keys`], unpacking exactly what its header accounts for.
-    pub fn read(&mut self, position: usize, wanted: Shape) -> Result<Array, Problem> {
+    pub fn read(&mut self, position: usize, wanted: impl Into<Wanted>) -> Result<Array, Problem> {
         let (entry, unpacked) = self.entry(position)?;
         let (array, mut rest) = npy::read_stream(entry, unpacked, wanted).map_err(in_archive)?;
         // Behind the array the entry must end. Asking also makes `zip` compare the checksum.

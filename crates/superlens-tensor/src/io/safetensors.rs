@@ -7,9 +7,9 @@ use std::io::{Read, Seek, SeekFrom};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
 use super::element::{Element, Kind};
-use super::fill::{Layout, Order, fill};
+use super::fill::{Filled, Layout, Order, fill};
 use super::source::{Hashing, Source};
-use super::{Array, ArrayInfo, Problem, Shape};
+use super::{Array, ArrayInfo, Problem, Wanted};
 
 /// The reference implementation's limit.
 const MAX_HEADER: u64 = 100_000_000;
@@ -65,20 +65,22 @@ impl Tensors {
     }
 
     /// Reads the tensor `key`, one of [`Tensors::keys`], and nothing else.
-    pub fn read(&mut self, key: &str, wanted: Shape) -> Result<Array, Problem> {
+    pub fn read(&mut self, key: &str, wanted: impl Into<Wanted>) -> Result<Array, Problem> {
         let tensor = self.tensor(key);
-        let layout = Layout { shape: shape(tensor), element: element(tensor.dtype)?, order: Order::C };
-        let size = layout.rows_and_columns(wanted)?;
+        let wanted = wanted.into();
+        let element = element(tensor.dtype, wanted.whole)?;
+        let layout = Layout { shape: shape(tensor), element, order: Order::C };
+        let size = layout.rows_and_columns(wanted.shape)?;
         // The header was held against the file's size and the shape against the offsets, so what is
         // allocated now lies in the file.
         let start = self.data_start + tensor.data_offsets.0 as u64;
         let dtype = tensor.dtype.to_string();
         self.source.file.seek(SeekFrom::Start(start)).map_err(Problem::Io)?;
         let mut stream = Hashing::new((&mut self.source.file).take(layout.bytes()?));
-        let (mat, too_large) = fill(&mut stream, &layout, size)?;
+        let Filled { mat, too_large, rows } = fill(&mut stream, &layout, size, wanted.sample)?;
         let bytes = stream.count();
         let (_, sha256) = stream.finish();
-        Ok(Array { mat, shape: layout.shape, dtype, sha256, bytes, too_large })
+        Ok(Array { mat, shape: layout.shape, dtype, sha256, bytes, too_large, rows })
     }
 
     fn tensor(&self, key: &str) -> &TensorInfo {
@@ -94,13 +96,16 @@ fn bad(what: &str) -> Problem {
     Problem::BadHeader(super::error::printable(what, 200))
 }
 
-fn element(dtype: Dtype) -> Result<Element, Problem> {
+fn element(dtype: Dtype, whole: bool) -> Result<Element, Problem> {
     const CONVERT: &str = "save tensor.float()";
     let kind = match dtype {
         Dtype::F16 => Kind::F16,
         Dtype::BF16 => Kind::BF16,
         Dtype::F32 => Kind::F32,
         Dtype::F64 => Kind::F64,
+        Dtype::BOOL if whole => Kind::Bool,
+        Dtype::I8 | Dtype::I16 | Dtype::I32 | Dtype::I64 if whole => Kind::Signed((dtype.bitsize() / 8) as u8),
+        Dtype::U8 | Dtype::U16 | Dtype::U32 | Dtype::U64 if whole => Kind::Unsigned((dtype.bitsize() / 8) as u8),
         other => {
             let what = match other {
                 Dtype::BOOL => "booleans",

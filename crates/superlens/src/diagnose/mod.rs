@@ -60,11 +60,13 @@ pub struct Options {
     /// Whether parts of the layer that nothing links are diagnosed by themselves, for the causes of their neurons. The layer's verdict does not
     /// depend on it.
     pub parts: bool,
+    /// Rows that there are, where the matrix holds some of them only.
+    pub of_rows: Option<usize>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { basis: Basis::Unknown, seed: 0, null_draws: 199, labels: None, parts: true }
+        Self { basis: Basis::Unknown, seed: 0, null_draws: 199, labels: None, parts: true, of_rows: None }
     }
 }
 
@@ -140,7 +142,7 @@ pub fn diagnose(
     Ok(Diagnosis {
         schema: 1,
         input: Input {
-            rows: x.rows(),
+            rows: options.of_rows.unwrap_or(x.rows()),
             dims: x.cols(),
             labels: options.labels.as_ref().map_or(0, Mat::cols),
             constant_columns: constant,
