@@ -135,6 +135,7 @@ Examples:
   superlens diagnose model.safetensors --key layers.0.mlp_hidden --json
   superlens diagnose resid.npz --key resid --flatten --basis none
   superlens diagnose mlp.npy --labels concepts.npy --basis privileged
+  superlens diagnose store --sae runs/sae --model stories260K.bin
 
 Labels tell what activations alone can't: concepts that share a neuron, that no direction reads, or that are only looked up.")]
 pub struct Diagnose {
@@ -142,18 +143,38 @@ pub struct Diagnose {
     pub input: PathBuf,
     #[command(flatten)]
     pub part: Part,
-    /// Whether the columns mean something by themselves
-    #[arg(long, value_enum, default_value_t = BasisArg::Unknown, value_name = "KIND")]
-    pub basis: BasisArg,
-    /// What the rows are about: rows × concepts of zeros and ones, or of real numbers; a .npy, .npz or .safetensors file
+    /// Whether the columns mean something by themselves [default: as the name of the hook says, else unknown]
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub basis: Option<BasisArg>,
+    /// What the rows are about: rows × concepts of zeros and ones, of whole or real numbers; a .npy, .npz or .safetensors file
     #[arg(long, value_name = "FILE")]
     pub labels: Option<PathBuf>,
     /// Which array of the labels' file, where it holds several
     #[arg(long, value_name = "NAME", requires = "labels")]
     pub labels_key: Option<String>,
+    /// A dictionary for these activations, in any format that `superlens eval` reads: its directions are put to the rows beside those found
+    #[arg(long, value_name = "DIR")]
+    pub sae: Option<PathBuf>,
+    #[command(flatten)]
+    pub asked: Asked,
     /// Folder for report.html, report.json and the figures; without it nothing is written
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+}
+
+/// A model that is asked what it makes of the activations.
+#[derive(Args, Debug)]
+pub struct Asked {
+    /// The model that the activations are of: does its output follow their direction or their size, and the directions found or neurons? Where
+    /// they were read is the store's hook, or --hook
+    #[arg(long, value_name = "DIR")]
+    pub model: Option<PathBuf>,
+    /// The model's tokenizer, where it isn't beside it
+    #[arg(long, value_name = "FILE", requires = "model")]
+    pub tokenizer: Option<PathBuf>,
+    /// Text for the model, a document a line [default: the model makes its own]
+    #[arg(long, value_name = "FILE", num_args = 1.., requires = "model")]
+    pub text: Vec<PathBuf>,
 }
 
 /// Train a toy model whose features are known, and print what it learned beside what theory says
@@ -260,11 +281,11 @@ impl BasisArg {
     }
 
     /// The word as it is typed.
-    pub fn id(self) -> &'static str {
-        match self {
-            BasisArg::Privileged => "privileged",
-            BasisArg::None => "none",
-            BasisArg::Unknown => "unknown",
+    pub fn of(basis: Basis) -> &'static str {
+        match basis {
+            Basis::Privileged => "privileged",
+            Basis::None => "none",
+            Basis::Unknown => "unknown",
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 use superlens::diagnose::{Basis, DiagnoseError, Diagnosis, Mechanism, Options, RayDictionary, Verdict, diagnose};
-use superlens::sae::{Arch, metrics::mmcs};
+use superlens::sae::{Arch, Sae, metrics::mmcs};
 use superlens_tensor::decomp::haar_rotation;
 use superlens_tensor::kernels::gemm::matmul;
 use superlens_tensor::{Mat, Rng};
@@ -45,6 +45,30 @@ fn superposition_is_found_and_counted() {
     assert!((27..=33).contains(&count.estimate), "{count:?}");
     assert!(count.low <= 30 && 30 <= count.high);
     assert!(found.neurons.iter().any(|n| n.cause.as_deref() == Some("superposition")));
+}
+
+/// A dictionary of the true directions, random ones beside them: only the true ones are held by the rows, whatever the dictionary says it has.
+#[test]
+fn a_dictionary_is_put_to_the_rows() {
+    let mut rng = Rng::new(2);
+    let w = unit_rows(40, 16, &mut rng);
+    let x = layer(&w, 0.03, &mut rng);
+    let other = unit_rows(60, 16, &mut rng);
+    let both = Mat::from_vec(100, 16, [w.data(), other.data()].concat());
+    let options =
+        Options { null_draws: 99, sae: Some(Sae::from_dictionary(both, vec![0.0; 16], 8, true)), ..Options::default() };
+    let found = diagnose(&x, &options, &mut |_| ControlFlow::Continue(())).unwrap();
+    let told = found.dictionary.unwrap();
+    assert!((34..=46).contains(&told.held) && told.features <= told.held, "{told:?}");
+    assert!(told.shared >= 32 && told.new <= 6, "{told:?}");
+    let put = found.hypotheses.iter().find(|h| h.id == "dictionary").unwrap();
+    assert!(put.supports && put.null_draws == 99, "{put:?}");
+    // The verdict is that of the rows.
+    assert_eq!(found.layer.confidence, run(&x, Basis::Unknown).layer.confidence);
+
+    let narrow = Some(Sae::from_dictionary(unit_rows(9, 15, &mut rng), vec![0.0; 15], 4, true));
+    let refused = diagnose(&x, &Options { sae: narrow, ..Options::default() }, &mut |_| ControlFlow::Continue(()));
+    assert!(matches!(refused, Err(DiagnoseError::DictionaryWidth { expected: 15, columns: 16 })));
 }
 
 /// Superposed, rotated and single features side by side: each neuron has the cause of its own part, whatever the layer's is.

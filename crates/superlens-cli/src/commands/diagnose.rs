@@ -6,14 +6,18 @@ use std::path::Path;
 use std::time::Instant;
 
 use serde::Serialize;
-use superlens::diagnose::{self, Diagnosis, Options};
+use superlens::diagnose::{self, Basis, Diagnosis, Options};
 use superlens::report::{self, InputFile, RunFolder, Source};
+use superlens::sae::Sae;
 use superlens_tensor::Mat;
 use superlens_tensor::io::{self, Loaded, ReadOptions};
 
 use super::activations::Held;
+use super::changes::is_transcoder;
+use super::diagnose_model::{WithModel, basis_of};
+use super::eval::dictionary;
 use super::{settings, summary};
-use crate::args::{Diagnose, Global};
+use crate::args::{BasisArg, Diagnose, Global};
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::progress::Progress;
@@ -31,21 +35,33 @@ pub fn run(args: &Diagnose, global: Global) -> Result<(), Failure> {
     let progress = Progress::new(global.quiet);
     progress.at(0.0, "reading");
     let options = ReadOptions { key: args.part.key.clone(), flatten: args.part.flatten };
-    let held = Held::read(&args.input, &options, args.part.hook.as_deref(), "diagnose", global.seed)?;
+    // Of a file, a hook says where in the model its activations were read.
+    let hook = args.part.hook.as_deref().filter(|_| args.asked.model.is_none() || args.input.is_dir());
+    let held = Held::read(&args.input, &options, hook, "diagnose", global.seed)?;
+    let hook = args.part.hook.clone().or(held.loaded.key.clone().filter(|_| args.input.is_dir()));
     let labels = args.labels.as_deref().map(|path| read_labels(path, args, &held)).transpose()?;
     let loaded = held.loaded;
+    let basis = args.basis.map_or_else(|| hook.as_deref().map_or(Basis::Unknown, basis_of), BasisArg::basis);
+    let sae = args.sae.as_deref().map(|path| read_dictionary(path, &loaded)).transpose()?;
+    progress.at(0.0, "opening the model");
+    let with_model = WithModel::open(&args.asked, hook.as_deref(), loaded.mat.cols(), global.seed)?;
     // Before the work, not after it: a destination that can't be used is told at once.
-    let run = args.out.as_deref().map(|out| create_run(out, args, global, &loaded, labels.as_ref())).transpose()?;
+    let run =
+        args.out.as_deref().map(|out| create_run(out, args, global, basis, &loaded, labels.as_ref())).transpose()?;
 
     let labels = labels.map(|labels| labels.mat);
-    let (basis, seed, of_rows) = (args.basis.basis(), global.seed, Some(held.of));
-    let options = Options { basis, seed, labels, of_rows, ..Options::default() };
+    let (seed, of_rows) = (global.seed, Some(held.of));
+    let options = Options { basis, seed, labels, of_rows, sae, ..Options::default() };
     let mut watch = |at: diagnose::Progress| {
         progress.at(at.fraction, at.stage);
         ControlFlow::Continue(())
     };
-    let diagnosis = diagnose::diagnose(&loaded.mat, &options, &mut watch)
+    let mut diagnosis = diagnose::diagnose(&loaded.mat, &options, &mut watch)
         .map_err(|error| Failure::Input(format!("{}: {error}", args.input.display())))?;
+    if let Some(with_model) = &with_model {
+        let watch = |share: f64| progress.at(share, "asking the model");
+        diagnosis.hypotheses.extend(with_model.hypotheses(&diagnosis, global.seed, &watch));
+    }
     if let Some(run) = run {
         finish(run, args, global, &diagnosis)?;
     }
@@ -96,10 +112,24 @@ fn read_labels(path: &Path, args: &Diagnose, held: &Held) -> Result<Labels, Fail
     Ok(Labels { mat, path: path.display().to_string(), bytes: read.bytes, sha256: read.sha256 })
 }
 
+/// A dictionary that rebuilds what it reads, as wide as the activations.
+fn read_dictionary(path: &Path, loaded: &Loaded) -> Result<Sae, Failure> {
+    let read = dictionary(path)?;
+    let told = |what: String| Err(Failure::Input(format!("--sae {}: {what}", path.display())));
+    if is_transcoder(&read.sae, &read.metadata) {
+        return told("rebuilds other activations than it reads (a transcoder); name one that rebuilds these".into());
+    }
+    match (read.sae.d_in(), loaded.mat.cols()) {
+        (wide, columns) if wide == columns => Ok(read.sae),
+        (wide, columns) => told(format!("is of activations of width {wide}, but these have {columns} columns")),
+    }
+}
+
 fn create_run(
     out: &Path,
     args: &Diagnose,
     global: Global,
+    basis: Basis,
     loaded: &Loaded,
     labels: Option<&Labels>,
 ) -> Result<RunFolder, Failure> {
@@ -111,7 +141,15 @@ fn create_run(
         config.insert("key".into(), key.clone().into());
     }
     config.insert("flatten".into(), args.part.flatten.into());
-    config.insert("basis".into(), args.basis.id().into());
+    config.insert("basis".into(), BasisArg::of(basis).into());
+    for (name, path) in [("sae", &args.sae), ("model", &args.asked.model)] {
+        if let Some(path) = path {
+            config.insert(name.into(), path.display().to_string().into());
+        }
+    }
+    if let Some(hook) = &args.part.hook {
+        config.insert("hook".into(), hook.clone().into());
+    }
     let mut inputs = vec![InputFile { path, bytes: loaded.bytes, sha256: loaded.sha256.clone() }];
     if let Some(labels) = labels {
         config.insert("labels".into(), labels.path.clone().into());

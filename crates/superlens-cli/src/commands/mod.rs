@@ -7,6 +7,7 @@ mod changes;
 pub mod convert;
 pub mod demo;
 pub mod diagnose;
+mod diagnose_model;
 pub mod eval;
 mod eval_compare;
 mod eval_model;

@@ -10,6 +10,7 @@ mod handle;
 #[cfg(test)]
 mod tests;
 mod texts;
+mod uses;
 
 use std::collections::BTreeMap;
 
@@ -21,6 +22,7 @@ pub use change::{Change, Turned};
 pub use effects::{Effect, Effects, Gathered, effects, gather};
 pub use handle::{Columns, Direction, Handle};
 pub use texts::{Text, read_texts};
+pub use uses::{Ablated, Uses, uses};
 
 /// Which token a row is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

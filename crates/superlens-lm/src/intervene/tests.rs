@@ -184,3 +184,55 @@ fn spared_tokens_stay_as_they_are() {
         "the first of a sequence is not predicted"
     );
 }
+
+/// A norm reads no size: what stands before the last one may be halved, but not turned. And a direction along a neuron is that neuron.
+#[test]
+fn a_norm_hides_size_and_a_neuron_is_its_own_direction() {
+    for family in ["gpt2-published", "llama-gqa-published"] {
+        let model = model(family);
+        let last = model.config.layers.len() - 1;
+        let width = Site::Block(last, Point::ResidPost).width(&model.config).unwrap();
+        let neurons = Mat::from_fn(3, width, |i, j| if j == 2 * i + 1 { -0.7 } else { 0.0 });
+        let found = uses(&model, &texts(), Site::Block(last, Point::ResidPost), &neurons, &Rng::new(0), &|_| {});
+        let least = found.turned.iter().copied().fold(f64::INFINITY, f64::min);
+        assert!(found.halved < 0.01 * least, "{family}: {} against {least}", found.halved);
+        assert_eq!(found.ablated.iter().map(|a| (a.index, a.neuron)).collect::<Vec<_>>(), [(0, 1), (1, 3), (2, 5)]);
+        assert!(
+            found.ablated.iter().all(|a| (a.by_direction / a.by_neuron - 1.0).abs() < 1e-3),
+            "{family}: {:?}",
+            found.ablated
+        );
+        assert_eq!((found.random.len(), found.turned.len()), (19, 19));
+    }
+}
+
+/// Where the model reads one direction alone, taking it away does more than taking away its strongest neuron, for as large a change.
+#[test]
+fn a_direction_that_is_read_matters_more_than_its_neuron() {
+    let mut model = model("gpt2-published");
+    let site = point(0, Point::Post);
+    let width = site.width(&model.config).unwrap();
+    let mut rng = Rng::new(4);
+    let d = Mat::from_fn(1, width, |_, _| rng.normal());
+    let out = &mut model.weights.blocks[0].mlp.out.w;
+    let written = Mat::from_fn(1, out.cols(), |_, _| 0.3 * rng.normal());
+    *out = superlens_tensor::kernels::gemm::matmul(d.t(), &written);
+    let found = uses(&model, &texts(), site, &d, &Rng::new(0), &|_| {});
+    let [own, random] = [&found.ablated, &found.random].map(|list| {
+        let sum = |of: fn(&Ablated) -> f64| list.iter().map(of).sum::<f64>();
+        sum(|a| a.by_direction) / sum(|a| a.by_neuron)
+    });
+    assert!(own > 2.0 && own > 2.0 * random, "{own}, of random directions {random}");
+}
+
+#[test]
+fn what_is_used_does_not_depend_on_threads() {
+    let model = model("opt");
+    let site = point(1, Point::ResidMid);
+    let directions = Mat::from_fn(2, site.width(&model.config).unwrap(), |i, j| ((i + 2) * (j + 1) % 7) as f32 - 3.0);
+    let on = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| uses(&model, &texts(), site, &directions, &Rng::new(1), &|_| {}))
+    };
+    assert_eq!(on(1), on(3));
+}

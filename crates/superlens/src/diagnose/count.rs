@@ -45,3 +45,11 @@ pub(super) fn count(search: &Search, rays: &Rays) -> Option<Count> {
         growth: vec![(rows / 4, with_quarter), (rows / 2, with_half), (rows, n)],
     })
 }
+
+impl Count {
+    /// With features that another dictionary shows beside the ones counted: the count is a lower bound where they are many.
+    pub(super) fn with_more(&mut self, more: usize) {
+        self.high = self.high.max(self.estimate + more);
+        self.lower_bound |= more as f64 > STILL_GROWING * self.estimate as f64;
+    }
+}

@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use superlens_tensor::Mat;
+
 use crate::verdict::{Basis, Mechanism, Verdict};
 
 /// The whole answer. Shapes: `rows × dims` activations in, one entry of `neurons` per column out.
@@ -25,7 +27,13 @@ pub struct Diagnosis {
     /// What the labels say; `None` without any, or with too few rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concepts: Option<Concepts>,
+    /// What the dictionary that was given shows; `None` without one, or with too few rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dictionary: Option<Dictionary>,
     pub evidence: Evidence,
+    /// Directions of the features in neuron coordinates `[features, dims]`, strongest first.
+    #[serde(skip)]
+    pub directions: Mat,
     /// What these inputs can't tell, one plain sentence each.
     pub cannot_tell: Vec<String>,
 }
@@ -179,6 +187,28 @@ pub struct Concepts {
     pub coactive: f64,
     /// Pairs of concepts on nearly one line, nearest first.
     pub pairs: Vec<Shared>,
+}
+
+/// A dictionary put to the rows, beside the directions that were found without it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Dictionary {
+    pub latents: usize,
+    /// Latents that are active in ten rows at least of those that were read.
+    pub active: usize,
+    /// Latents that were put to the rows: the active ones, or the most active of them.
+    pub asked: usize,
+    /// Of those, latents along which the rows pile up in both halves.
+    pub held: usize,
+    /// Different directions among them; opposite ones are one.
+    pub features: usize,
+    /// Directions that were found without the dictionary, and how many of them its own show again.
+    pub found: usize,
+    pub shared: usize,
+    /// Directions of its own that were not found without it.
+    pub new: usize,
+    /// Share of the variance of held-out rows that it leaves, and its active latents a row.
+    pub unexplained: f64,
+    pub active_a_row: f64,
 }
 
 /// Two concepts on nearly one line.

@@ -2,7 +2,7 @@
 
 use super::clusters::{Clustered, clustered};
 use super::completion::{Completion, completion};
-use super::finding::{Concepts, Count, Hypothesis, Layer, Neuron, Shared};
+use super::finding::{Concepts, Count, Dictionary, Hypothesis, Layer, Neuron, Shared};
 use super::hypotheses as test;
 use super::labelled::{self, LabelEvidence, Labelled};
 use super::light::{Light, light};
@@ -53,6 +53,7 @@ pub(super) struct Look {
     pub tails: Tails,
     pub labels: Option<LabelEvidence>,
     pub sharing: Sharing,
+    pub dictionary: Option<(Dictionary, Hypothesis)>,
 }
 
 impl Look {
@@ -100,7 +101,7 @@ impl Look {
         };
         say("counting features", 0.42)?;
         let looked_at = rays.cloud(&searched);
-        let count = count::count(&Search { cloud: &looked_at, ..search }, &rays);
+        let mut count = count::count(&Search { cloud: &looked_at, ..search }, &rays);
 
         let in_neurons = super::scatter(&whitening.directions(&rays.line_directions()), &live, x.cols());
         let draws = options.null_draws.max(1);
@@ -115,6 +116,20 @@ impl Look {
         let overcomplete = test::overcomplete(&evidence, &mixture);
         say("alignment against rotations", 0.86)?;
         let aligned = test::alignment(&evidence);
+        let dictionary = options.sae.as_ref().filter(|_| enough).map(|sae| {
+            let held_out: Vec<usize> = split.held_out.iter().copied().take(CODED_ROWS).collect();
+            test::dictionary(&test::Given {
+                sae,
+                rows: &x.select_rows(&split.search()),
+                held_out: &x.select_rows(&held_out),
+                search: &Search { cloud: &looked_at, ..search },
+                rays: &rays,
+                rng,
+            })
+        });
+        if let (Some(count), Some((told, _))) = (&mut count, &dictionary) {
+            count.with_more(told.new);
+        }
         say("curved sheets and light tails", 0.9)?;
         let completion = if enough {
             completion(&search_rows, &held_out_rows, whitening.rank, &rng.fork("completion"))
@@ -156,6 +171,7 @@ impl Look {
             tails,
             labels,
             sharing,
+            dictionary,
             live,
             whitening,
             searched,
@@ -196,8 +212,9 @@ impl Look {
             test::circles(self.light, looked),
             test::bits(self.light, looked),
         ];
+        let given = self.dictionary.iter().map(|(_, h)| h.clone());
         let labelled = self.labels.as_ref().map(|l| test::labelled(l, self.sharing)).unwrap_or_default();
-        out.into_iter().cloned().chain(curved).chain(labelled).collect()
+        out.into_iter().cloned().chain(curved).chain(labelled).chain(given).collect()
     }
 
     /// What `labels` say, in the words of the JSON.

@@ -34,6 +34,7 @@ pub use crate::verdict::{Basis, Mechanism, Verdict};
 pub use arch::Rays as RayDictionary;
 pub use finding::*;
 
+use crate::sae::Sae;
 use hypotheses as test;
 use look::Look;
 use std::ops::ControlFlow;
@@ -62,11 +63,13 @@ pub struct Options {
     pub parts: bool,
     /// Rows that there are, where the matrix holds some of them only.
     pub of_rows: Option<usize>,
+    /// A dictionary for activations of this width: evidence beside the directions that are found without it. The verdict does not depend on it.
+    pub sae: Option<Sae>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { basis: Basis::Unknown, seed: 0, null_draws: 199, labels: None, parts: true, of_rows: None }
+        Self { basis: Basis::Unknown, seed: 0, null_draws: 199, labels: None, parts: true, of_rows: None, sae: None }
     }
 }
 
@@ -92,6 +95,14 @@ pub enum DiagnoseError {
     /// The covariance has fewer than two directions that can be told from rounding.
     #[error("the rows vary along fewer than two directions that can be told from rounding: nothing to compare")]
     OneDirection,
+    /// The dictionary is for other activations.
+    #[error("a dictionary for {expected} columns, activations of {columns}")]
+    DictionaryWidth { expected: usize, columns: usize },
+    /// Numbers that no dictionary was trained on.
+    #[error(
+        "the largest entry is {largest:e}: put to a dictionary, activations must be as it was trained on, of ordinary size"
+    )]
+    DictionaryRange { largest: f32 },
     /// Labels are for other rows.
     #[error("labels for {labels} rows, activations of {rows}: one row of labels is needed for each row of activations")]
     LabelRows { labels: usize, rows: usize },
@@ -110,6 +121,10 @@ pub fn diagnose(
 ) -> Result<Diagnosis, DiagnoseError> {
     check_finite(x)?;
     let scaled = rows::in_range(x);
+    if scaled.is_some() && options.sae.is_some() {
+        let largest = x.data().iter().fold(0.0f32, |m, v| m.max(v.abs()));
+        return Err(DiagnoseError::DictionaryRange { largest });
+    }
     let x = scaled.as_ref().unwrap_or(x);
     let constant = rows::constant_columns(x);
     let live: Vec<usize> = (0..x.cols()).filter(|j| constant.binary_search(j).is_err()).collect();
@@ -118,6 +133,9 @@ pub fn diagnose(
     }
     if let Some(labels) = options.labels.as_ref().filter(|l| l.rows() != x.rows()) {
         return Err(DiagnoseError::LabelRows { labels: labels.rows(), rows: x.rows() });
+    }
+    if let Some(sae) = options.sae.as_ref().filter(|sae| sae.d_in() != x.cols() || sae.d_out() != x.cols()) {
+        return Err(DiagnoseError::DictionaryWidth { expected: sae.d_in(), columns: x.cols() });
     }
     let rng = Rng::new(options.seed).fork("diagnose");
     let mut say = |stage, fraction| match watch(Progress { stage, fraction }) {
@@ -153,6 +171,8 @@ pub fn diagnose(
         hypotheses,
         signs,
         concepts: look.concepts(options.labels.as_ref()),
+        dictionary: look.dictionary.as_ref().map(|(told, _)| told.clone()),
+        directions: look.in_neurons.clone(),
         neurons,
         parts,
         evidence: pictures,
@@ -176,7 +196,9 @@ fn parts_of(
         let narrow = x.select_cols(&columns);
         let stream = rng.fork("parts").fork_index(k as u64);
         let labels = options.labels.as_ref().zip(asked.as_ref()).map(|(labels, asked)| labels.select_cols(&asked[k]));
-        let options = Options { labels: labels.filter(|l| l.cols() > 0), ..options.clone() };
+        let labels = labels.filter(|l| l.cols() > 0);
+        let Options { basis, seed, null_draws, .. } = *options;
+        let options = Options { basis, seed, null_draws, labels, ..Options::default() };
         let mut here = |_, _| say("parts of the layer", 0.97);
         let look = match Look::new(&narrow, (0..columns.len()).collect(), &options, &stream, &mut here) {
             Err(DiagnoseError::OneDirection) => continue,

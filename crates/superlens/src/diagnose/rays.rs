@@ -17,7 +17,7 @@ use superlens_tensor::kernels::pointwise::dot;
 use superlens_tensor::{Mat, Rng};
 
 /// Exponents that are tried; see [`super::maxima`].
-const POWERS: [u32; 5] = [2, 3, 5, 9, 15];
+pub(super) const POWERS: [u32; 5] = [2, 3, 5, 9, 15];
 /// How many of them are moments, blind to sums of independent features.
 const MOMENTS: usize = 2;
 /// Features of a sum at most (with the way from the mean to the resting point), and the share that may be left of it.
@@ -33,11 +33,11 @@ const COMPLETE_ROUNDS: u64 = 4;
 const COVERS: f64 = 0.5;
 /// Steps to a maximum on all search rows, and on each half from there.
 const STEPS: usize = 30;
-const HALF_STEPS: usize = 8;
+pub(super) const HALF_STEPS: usize = 8;
 /// Dimensions from which the first steps read half of the rows.
 const NARROW: usize = 256;
 /// Agreement of the halves (cosine) that is always enough, and that never is.
-const SURE: f32 = 0.9;
+pub(super) const SURE: f32 = 0.9;
 const TOO_LITTLE: f32 = 0.6;
 /// Rounds of new starts after the first; they end when a round adds less than this share.
 const ROUNDS: usize = 8;
