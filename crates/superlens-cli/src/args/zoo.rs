@@ -27,6 +27,8 @@ pub enum ZooCommand {
     Make(ZooMake),
     Exam(ZooExam),
     Neurons(ZooNeurons),
+    Counts(ZooCounts),
+    Alarms(ZooAlarms),
     Calibrate(ZooCalibrate),
 }
 
@@ -88,6 +90,37 @@ pub struct ZooNeurons {
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
     /// Write the scores as a page of Markdown
+    #[arg(long, value_name = "FILE")]
+    pub markdown: Option<PathBuf>,
+}
+
+/// Count the features of made layers and say how near the counts were
+///
+/// Sparse features along neurons, rotated, and up to four a dimension, where a count is held to the truth; and eight a dimension, rare features and
+/// too few rows, where it can only be a lower bound.
+#[derive(Args, Debug)]
+pub struct ZooCounts {
+    /// Layers a setting
+    #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub cases: u64,
+    /// Write a JSON line for each layer: truth and count
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Write the scores as a page of Markdown
+    #[arg(long, value_name = "FILE")]
+    pub markdown: Option<PathBuf>,
+}
+
+/// Put small cases without features to the tests and say how often each rejects its null where it is true
+#[derive(Args, Debug)]
+pub struct ZooAlarms {
+    /// Cases a family
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub cases: u64,
+    /// Write a JSON line for each case: the p-values
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Write the shares as a page of Markdown
     #[arg(long, value_name = "FILE")]
     pub markdown: Option<PathBuf>,
 }

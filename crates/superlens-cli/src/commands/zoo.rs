@@ -1,4 +1,4 @@
-//! `superlens zoo list|make|exam|neurons|calibrate`: cases of known cause, and the diagnosis put to them.
+//! `superlens zoo list|make|exam|neurons|counts|alarms|calibrate`: cases of known cause, and the diagnosis put to them.
 
 use std::fs;
 use std::io::{self, Write};
@@ -10,10 +10,10 @@ use serde::Serialize;
 use superlens::diagnose::zoo::calibrate::calibrate;
 use superlens::diagnose::zoo::exam::{Outcome, exam};
 use superlens::diagnose::zoo::score::{markdown, scores, word};
-use superlens::diagnose::zoo::{Family, families, mixed, second};
+use superlens::diagnose::zoo::{Family, alarms, counts, families, mixed, second};
 use superlens_tensor::io::write_atomic;
 
-use crate::args::{Global, SplitOf, Zoo, ZooCalibrate, ZooCommand, ZooExam, ZooMake, ZooNeurons};
+use crate::args::{Global, SplitOf, Zoo, ZooAlarms, ZooCalibrate, ZooCommand, ZooCounts, ZooExam, ZooMake, ZooNeurons};
 use crate::failure::Failure;
 use crate::progress::Progress;
 
@@ -23,6 +23,8 @@ pub fn run(args: &Zoo, global: Global) -> Result<(), Failure> {
         ZooCommand::Make(make) => write_cases(make, global),
         ZooCommand::Exam(args) => put_to(args, global),
         ZooCommand::Neurons(args) => neurons(args, global),
+        ZooCommand::Counts(args) => count(args, global),
+        ZooCommand::Alarms(args) => alarm(args, global),
         ZooCommand::Calibrate(args) => learn(args),
     }
 }
@@ -209,6 +211,67 @@ fn neurons(args: &ZooNeurons, global: Global) -> Result<(), Failure> {
          taken for polysemantic",
         scores.right, scores.polysemantic, scores.false_alarms, scores.monosemantic
     )?;
+    Ok(out.flush()?)
+}
+
+fn count(args: &ZooCounts, global: Global) -> Result<(), Failure> {
+    writable("zoo counts", [&args.out, &args.markdown])?;
+    let [kept, beyond] = [counts::kept_to(), counts::beyond()];
+    let total = (kept.len() + beyond.len()) * args.cases as usize;
+    let progress = Progress::new(global.quiet);
+    let mut before = 0;
+    let mut of = |settings: &[counts::Setting]| {
+        let found = counts::exam(settings, global.seed, args.cases, &|done| {
+            progress.at((before + done) as f64 / total as f64, "counting");
+        });
+        before += found.len();
+        found
+    };
+    let [kept, beyond] = [of(&kept), of(&beyond)];
+    drop(progress);
+    let all = [kept.as_slice(), beyond.as_slice()].concat();
+    if let Some(path) = &args.out {
+        write_lines(path, &all)?;
+    }
+    let write = |command: &str| counts::markdown(&kept, &beyond, command);
+    page("counts", args.cases, global, args.markdown.as_deref(), &all, write)
+}
+
+fn alarm(args: &ZooAlarms, global: Global) -> Result<(), Failure> {
+    writable("zoo alarms", [&args.out, &args.markdown])?;
+    let total = alarms::count() * args.cases as usize;
+    let progress = Progress::new(global.quiet);
+    let found = alarms::exam(global.seed, args.cases, &|done| {
+        progress.at(done as f64 / total as f64, "testing");
+    });
+    drop(progress);
+    if let Some(path) = &args.out {
+        write_lines(path, &found)?;
+    }
+    page("alarms", args.cases, global, args.markdown.as_deref(), &found, |command| alarms::markdown(&found, command))
+}
+
+/// The page to its file, if there is one, and to standard output; or the outcomes there.
+fn page(
+    what: &str,
+    cases: u64,
+    global: Global,
+    path: Option<&Path>,
+    outcomes: &impl Serialize,
+    write: impl Fn(&str) -> String,
+) -> Result<(), Failure> {
+    let to = path.map(|path| format!(" --markdown {}", path.display())).unwrap_or_default();
+    let page = write(&format!("superlens zoo {what} --cases {cases} --seed {}{to}", global.seed));
+    if let Some(path) = path {
+        write_atomic(path, page.as_bytes())?;
+    }
+    let mut out = io::stdout().lock();
+    if global.json {
+        serde_json::to_writer_pretty(&mut out, outcomes).map_err(io::Error::from)?;
+        writeln!(out)?;
+    } else {
+        write!(out, "{page}")?;
+    }
     Ok(out.flush()?)
 }
 

@@ -4,10 +4,12 @@
 //! ([`Split::Calibrate`]) and what only tests it ([`Split::Test`]) share building blocks, never a family. Two nulls are the exception and say so:
 //! there is but one kind of Gaussian cloud, and of slow stream, so `gaussian-test` and `slow-test` are made as `gaussian` and `slow` are.
 
+pub mod alarms;
 pub mod calibrate;
 mod codebooks;
 mod codes;
 mod computed;
+pub mod counts;
 mod curved;
 pub mod exam;
 mod layers;
