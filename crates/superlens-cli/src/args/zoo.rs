@@ -29,6 +29,7 @@ pub enum ZooCommand {
     Neurons(ZooNeurons),
     Counts(ZooCounts),
     Alarms(ZooAlarms),
+    Trained(ZooTrained),
     Calibrate(ZooCalibrate),
 }
 
@@ -121,6 +122,20 @@ pub struct ZooAlarms {
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
     /// Write the shares as a page of Markdown
+    #[arg(long, value_name = "FILE")]
+    pub markdown: Option<PathBuf>,
+}
+
+/// Train toys from several seeds, diagnose their layers and say how often the answer was right
+#[derive(Args, Debug)]
+pub struct ZooTrained {
+    /// Seeds a toy, from --seed on
+    #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub seeds: u64,
+    /// Write a JSON line for each: truth and answer
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Write the scores as a page of Markdown
     #[arg(long, value_name = "FILE")]
     pub markdown: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! `superlens zoo list|make|exam|neurons|counts|alarms|calibrate`: cases of known cause, and the diagnosis put to them.
+//! `superlens zoo list|make|exam|neurons|counts|alarms|trained|calibrate`: cases of known cause, and the diagnosis put to them.
 
 use std::fs;
 use std::io::{self, Write};
@@ -10,10 +10,12 @@ use serde::Serialize;
 use superlens::diagnose::zoo::calibrate::calibrate;
 use superlens::diagnose::zoo::exam::{Outcome, exam};
 use superlens::diagnose::zoo::score::{markdown, scores, word};
-use superlens::diagnose::zoo::{Family, alarms, counts, families, mixed, second};
+use superlens::diagnose::zoo::{Family, alarms, counts, families, mixed, second, trained};
 use superlens_tensor::io::write_atomic;
 
-use crate::args::{Global, SplitOf, Zoo, ZooAlarms, ZooCalibrate, ZooCommand, ZooCounts, ZooExam, ZooMake, ZooNeurons};
+use crate::args::{
+    Global, SplitOf, Zoo, ZooAlarms, ZooCalibrate, ZooCommand, ZooCounts, ZooExam, ZooMake, ZooNeurons, ZooTrained,
+};
 use crate::failure::Failure;
 use crate::progress::Progress;
 
@@ -25,6 +27,7 @@ pub fn run(args: &Zoo, global: Global) -> Result<(), Failure> {
         ZooCommand::Neurons(args) => neurons(args, global),
         ZooCommand::Counts(args) => count(args, global),
         ZooCommand::Alarms(args) => alarm(args, global),
+        ZooCommand::Trained(args) => train(args, global),
         ZooCommand::Calibrate(args) => learn(args),
     }
 }
@@ -234,7 +237,7 @@ fn count(args: &ZooCounts, global: Global) -> Result<(), Failure> {
         write_lines(path, &all)?;
     }
     let write = |command: &str| counts::markdown(&kept, &beyond, command);
-    page("counts", args.cases, global, args.markdown.as_deref(), &all, write)
+    page(&format!("counts --cases {}", args.cases), global, args.markdown.as_deref(), &all, write)
 }
 
 fn alarm(args: &ZooAlarms, global: Global) -> Result<(), Failure> {
@@ -248,20 +251,36 @@ fn alarm(args: &ZooAlarms, global: Global) -> Result<(), Failure> {
     if let Some(path) = &args.out {
         write_lines(path, &found)?;
     }
-    page("alarms", args.cases, global, args.markdown.as_deref(), &found, |command| alarms::markdown(&found, command))
+    page(&format!("alarms --cases {}", args.cases), global, args.markdown.as_deref(), &found, |command| {
+        alarms::markdown(&found, command)
+    })
+}
+
+fn train(args: &ZooTrained, global: Global) -> Result<(), Failure> {
+    writable("zoo trained", [&args.out, &args.markdown])?;
+    let total = trained::count() * args.seeds as usize;
+    let progress = Progress::new(global.quiet);
+    let found = trained::exam(global.seed, args.seeds, &|done| {
+        progress.at(done as f64 / total as f64, "training and diagnosing");
+    });
+    drop(progress);
+    if let Some(path) = &args.out {
+        write_lines(path, &found)?;
+    }
+    let how = format!("trained --seeds {}", args.seeds);
+    page(&how, global, args.markdown.as_deref(), &found, |command| trained::markdown(&found, command))
 }
 
 /// The page to its file, if there is one, and to standard output; or the outcomes there.
 fn page(
     what: &str,
-    cases: u64,
     global: Global,
     path: Option<&Path>,
     outcomes: &impl Serialize,
     write: impl Fn(&str) -> String,
 ) -> Result<(), Failure> {
     let to = path.map(|path| format!(" --markdown {}", path.display())).unwrap_or_default();
-    let page = write(&format!("superlens zoo {what} --cases {cases} --seed {}{to}", global.seed));
+    let page = write(&format!("superlens zoo {what} --seed {}{to}", global.seed));
     if let Some(path) = path {
         write_atomic(path, page.as_bytes())?;
     }

@@ -7,6 +7,7 @@ use super::maxima::{Cloud, climb};
 use super::surrogate::random_directions;
 use superlens_tensor::decomp::sym_eigen;
 use superlens_tensor::kernels::gemm::matmul;
+use superlens_tensor::kernels::pointwise::{axpy, dot};
 use superlens_tensor::{Mat, Rng};
 
 /// Fourth moments of two values with noise, of a circle with noise, and of anything light.
@@ -35,17 +36,23 @@ pub(super) struct Light {
     pub variety: f64,
 }
 
-/// `white` is `[rows, rank]`; directions are sought on the rows before `half` and judged by the others.
-pub(super) fn light(white: &Mat, half: usize, rng: &Rng) -> Light {
+/// `white` is `[rows, rank]`; directions are sought on the rows before `half` and judged by the others. `found` are unit directions with heavy tails
+/// that were found before, `[lines, rank]`: what is light may be hidden among them, so some starts are at right angles to all of them.
+pub(super) fn light(white: &Mat, half: usize, found: &Mat, rng: &Rng) -> Light {
     let rank = white.cols();
     let mut u = random_directions(3 * rank + 60, rank, &mut rng.fork("light tails"));
     let cloud = Cloud::unnormalised(white);
     climb(&cloud, (0, half), &mut u, 3, STEPS / 3);
     // Most start towards heavy tails, where there are any, and stay with them.
     let seen = white.select_rows(&(0..half).collect::<Vec<_>>());
-    let light: Vec<usize> =
-        moments(&matmul(&seen, u.t())).iter().enumerate().filter(|m| m.1.1 < HEAVY).map(|m| m.0).collect();
-    let mut u = u.select_rows(&light);
+    let moments_of = |u: &Mat| moments(&matmul(&seen, u.t()));
+    let light =
+        |u: &Mat| -> Vec<usize> { moments_of(u).iter().enumerate().filter(|m| m.1.1 < HEAVY).map(|m| m.0).collect() };
+    u = u.select_rows(&light(&u));
+    if let Some(beside) = beside(found, &mut rng.fork("beside what was found")) {
+        let beside = beside.select_rows(&light(&beside));
+        u = Mat::from_vec(u.rows() + beside.rows(), rank, [u.data(), beside.data()].concat());
+    }
     climb(&cloud, (0, half), &mut u, 3, STEPS - STEPS / 3);
     let others = white.select_rows(&(half..white.rows()).collect::<Vec<_>>());
     let s = matmul(&others, u.t());
@@ -61,6 +68,36 @@ pub(super) fn light(white: &Mat, half: usize, rng: &Rng) -> Light {
         all: share(&of(&|m| m < LIGHT)),
         variety: variety(&u, &s, &two_valued),
     }
+}
+
+/// Random directions at right angles to those `found`, some for each dimension that they leave; `None` where they leave none, or there are none.
+fn beside(found: &Mat, rng: &mut Rng) -> Option<Mat> {
+    let (n, rank) = found.shape();
+    if n == 0 || n + 2 > rank {
+        return None;
+    }
+    let mut basis: Vec<Vec<f32>> = Vec::new();
+    let off = |v: &mut [f32], basis: &[Vec<f32>]| {
+        // Twice, or rounding leaves a share of what is taken off.
+        for b in basis.iter().chain(basis) {
+            let along = dot(v, b);
+            axpy(-along, b, v);
+        }
+        let length = dot(v, v).sqrt();
+        v.iter_mut().for_each(|v| *v /= length.max(1e-20));
+        length
+    };
+    for i in 0..n {
+        let mut v = found.row(i).to_vec();
+        if off(&mut v, &basis) > 0.1 {
+            basis.push(v);
+        }
+    }
+    let mut out = random_directions(3 * (rank - basis.len()) + 20, rank, rng);
+    (0..out.rows()).for_each(|i| {
+        off(out.row_mut(i), &basis);
+    });
+    Some(out)
 }
 
 /// Distinct sign patterns of the rows of `s` on up to twelve of the `two_valued` directions that are at right angles or nearly so, over those
@@ -133,7 +170,7 @@ mod tests {
 
     fn of(x: &Mat) -> Light {
         let white = Whitening::fit(x).unwrap().apply(x);
-        light(&white, x.rows() / 2, &Rng::new(0))
+        light(&white, x.rows() / 2, &Mat::zeros(0, white.cols()), &Rng::new(0))
     }
 
     #[test]

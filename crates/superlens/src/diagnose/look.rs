@@ -136,7 +136,11 @@ impl Look {
         } else {
             None
         };
-        let light = if enough { light(&searched, split.a.len(), &rng.fork("light")) } else { Light::default() };
+        let light = if enough {
+            light(&searched, split.a.len(), &rays.line_directions(), &rng.fork("light"))
+        } else {
+            Light::default()
+        };
         let clustered = clustered(&searched, split.a.len(), &rng.fork("clusters"));
         let tails = tails(&search_rows, &searched, &mut rng.fork("tails"));
         drop(search_rows);

@@ -14,6 +14,8 @@ const OWN_VARIANCE: f64 = 0.05;
 /// A concept has a direction if that holds this many times more variance than directions of noise would. Neighbours in a stream that are alike
 /// make noise a few times larger.
 const ABOVE_NOISE: f64 = 10.0;
+/// Deviation of a neuron, as a share of the largest, below which it counts for less than the others.
+const HARDLY: f64 = 0.1;
 /// A dimension is in use if unit directions have this much squared length along it, were it spread evenly 1, and as many times more than
 /// the noise of the directions.
 const IN_USE: f64 = 1e-3;
@@ -44,8 +46,11 @@ impl Directions {
         let fit = Ridge::fit(labels, x, RIDGE);
         // Of each neuron at unit variance, what labels leave; 0 of one that does not vary.
         let left: Vec<f64> = r2(&fit.predict(labels), x).into_iter().map(|r| r.map_or(0.0, |r| 1.0 - r)).collect();
-        let scale = column_deviations(x);
+        let mut scale = column_deviations(x);
         let varying = scale.iter().filter(|s| **s > 0.0).count() as f64;
+        // What is left on neurons that hardly vary is not blown up to count like the others.
+        let least = HARDLY * scale.iter().copied().fold(0.0, f64::max);
+        scale.iter_mut().filter(|s| **s > 0.0).for_each(|s| *s = s.max(least));
         let rows = fit.weights.transposed();
         let (correlation, covariance) = correlations(x, labels);
         let (mut scaled, means) = (in_units(&rows, &scale), in_units(&covariance, &scale));

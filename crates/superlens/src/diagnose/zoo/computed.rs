@@ -13,6 +13,8 @@ enum Latent {
     Uniform,
     /// On in 40 % of the rows.
     Sparse,
+    /// Evenly spaced levels, so many: rows repeat, as where all inputs can be listed.
+    Levels(usize),
 }
 
 fn latents(kind: Latent, rows: usize, k: usize, rng: &Rng) -> Mat {
@@ -20,6 +22,7 @@ fn latents(kind: Latent, rows: usize, k: usize, rng: &Rng) -> Mat {
     Mat::from_fn(rows, k, |_, _| match kind {
         Latent::Normal => rng.normal(),
         Latent::Uniform => 3.4 * rng.uniform() - 1.7,
+        Latent::Levels(levels) => 3.4 * rng.below(levels) as f32 / (levels - 1) as f32 - 1.7,
         Latent::Sparse => {
             if rng.chance(0.4) {
                 2.0 * rng.normal()
@@ -153,6 +156,11 @@ pub(super) fn families() -> Vec<Family> {
         }),
         of("readings-cosine", Calibrate, "cosines of readings of a few latents", |r| {
             readings((2, 4), (8.0, 16.0), &[Latent::Normal, Latent::Uniform], |v| (1.5 * v).cos(), r)
+        }),
+        of("readings-of-levels", Calibrate, "squared and ReLU readings of two latents with few levels each", |r| {
+            let kinds = [9, 12, 16, 20, 25].map(Latent::Levels);
+            let bend = if r.fork("bend").chance(0.5) { |v: f32| v * v } else { |v: f32| v.max(0.0) };
+            readings((2, 2), (8.0, 40.0), &kinds, bend, r)
         }),
         of("readings-tanh", Test, "tanh readings of a few latents", |r| {
             readings((2, 6), (5.0, 16.0), &[Latent::Normal, Latent::Uniform], f32::tanh, r)

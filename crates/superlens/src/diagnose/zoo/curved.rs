@@ -108,6 +108,27 @@ fn circles_of_sizes(stream: &Rng) -> Case {
     embed(&z, d, None, vec![NONLINEAR], format!("{rows} rows, {k} circles and {rest} dense dimensions"), stream)
 }
 
+/// Circles among sparse features that are directions, all of them turned; the circles have most of the variance.
+fn circles_among_sparse(stream: &Rng) -> Case {
+    let (rows, mut rng) = sizes(stream);
+    let k = 1 + rng.below(3);
+    let sparse = k + 1 + rng.below(4 * k);
+    let (p, size) = (0.05 + 0.15 * rng.uniform_f64(), 0.8 + 0.8 * rng.uniform());
+    let mut z = Mat::zeros(rows, 2 * k + sparse);
+    for i in 0..rows {
+        for c in 0..k {
+            let angle = std::f32::consts::TAU * rng.uniform();
+            z[(i, 2 * c)] = size * angle.cos();
+            z[(i, 2 * c + 1)] = size * angle.sin();
+        }
+        for c in 0..sparse {
+            z[(i, 2 * k + c)] = if rng.chance(p) { rng.uniform() } else { 0.0 };
+        }
+    }
+    let d = z.cols() + rng.below(2);
+    embed(&z, d, None, vec![NONLINEAR], format!("{rows} rows, {k} circles and {sparse} sparse features"), stream)
+}
+
 /// Circles that are there in some rows only: features of two dimensions. A concept is a pair of arcs of one of them.
 fn sparse_circles(stream: &Rng) -> Case {
     let (rows, mut rng) = sizes(stream);
@@ -195,6 +216,7 @@ pub(super) fn families() -> Vec<Family> {
             "circles of several sizes beside dense dimensions, without labels",
             circles_of_sizes,
         ),
+        of("circles-among-sparse", Calibrate, "circles among sparse features, without labels", circles_among_sparse),
         of("triples", Calibrate, "concepts are parities of three signs", |r| parities(3, r)),
         of("bands", Test, "concepts are bands of magnitude on one direction", bands),
         of("regions", Test, "concepts are regions between planes", regions),

@@ -19,6 +19,7 @@ pub mod score;
 pub mod second;
 mod shared;
 mod sparse;
+pub mod trained;
 
 use crate::verdict::{Basis, Mechanism, Verdict};
 use std::cell::Cell;

@@ -168,6 +168,17 @@ pub(super) fn families() -> Vec<Family> {
                 make(&law, r)
             },
         ),
+        of("few-by-chance", INCIDENTAL, Calibrate, "a few of the neurons hold two independent features", |r| {
+            let law = Law {
+                truth: INCIDENTAL,
+                ties: &[Ties::Independent],
+                opposite: r.fork("sides").chance(0.5),
+                magnitude: &[Magnitude::Uniform, Magnitude::Strong, Magnitude::Exponential],
+                shared: (0.15, 0.4),
+                ..PLAIN
+            };
+            make(&law, r)
+        }),
         of("threes-by-chance", INCIDENTAL, Test, "three independent features met on a neuron", |r| {
             let law = Law {
                 truth: INCIDENTAL,
