@@ -12,6 +12,7 @@ pub mod correlated;
 pub mod data;
 pub mod demo;
 mod dictionary;
+pub mod disentangle;
 pub mod exact;
 pub mod fused;
 pub mod geometry;

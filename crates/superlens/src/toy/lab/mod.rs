@@ -9,6 +9,7 @@ mod boolean_and;
 mod circular;
 mod compressed_computation;
 mod correlated;
+mod disentangle;
 mod dynamics;
 pub mod experiment;
 mod grokking;
@@ -76,6 +77,7 @@ pub const TOYS: &[Toy] = &[
     modular_addition::TOY,
     transformer_addition::TOY,
     rotated::TOY,
+    disentangle::TOY,
     skip_trigram::TOY,
     polytope::TOY,
     circular::TOY,
