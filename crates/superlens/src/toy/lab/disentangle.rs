@@ -27,13 +27,13 @@ pub const TOY: Toy = Toy {
 };
 
 const SETTINGS: &[Setting] = &[
-    setting("d", "12", "neurons, and features of the rotated layer, 2 to 128"),
-    setting("n", "36", "features of the superposed layer, more than d, at most 1024"),
-    setting("density", "0.04", "probability that a feature is on"),
-    setting("rows", "20000", "rows, 1000 to 1000000"),
-    setting("beta", "1", "weight of the β-VAE's divergence from its prior"),
+    setting("d", "8", "neurons, and features of the rotated layer, 2 to 128"),
+    setting("n", "24", "features of the superposed layer, more than d, at most 1024"),
+    setting("density", "0.06", "probability that a feature is on"),
+    setting("rows", "30000", "rows, 1000 to 1000000"),
+    setting("beta", "4", "weight of the β-VAE's divergence from its prior"),
     setting("hidden", "64", "hidden neurons of its encoder, 1 to 4096"),
-    Setting { default: "3000", ..STEPS },
+    Setting { default: "12000", ..STEPS },
     Setting { default: "256", ..BATCH },
     Setting { default: "3e-3", ..LR },
 ];
@@ -187,8 +187,9 @@ fn describe(toy: &Disentangle, found: &[[Looked; 2]], outcome: &mut Outcome) {
             toy.d, toy.d
         ),
         format!(
-            "The superposed layer holds {} features in the same {} neurons. PCA and ICA can name {} directions at most, each a mixture of several features; more latents \
-             do not help the β-VAE, whose prior is no sparser than a Gaussian. What finds the features is that rows pile up along them, because few are on at once.",
+            "The superposed layer holds {} features in the same {} neurons. PCA and ICA have {} directions at most: those of PCA are mixtures, those of ICA at \
+             best the strongest features, and the others go unseen. More latents do not help the β-VAE, whose prior is no sparser than a Gaussian. What finds the \
+             features is that rows pile up along them, because few are on at once.",
             toy.n, toy.d, toy.d
         ),
     ];
@@ -205,7 +206,7 @@ fn picture(layers: &[Looked; 2]) -> Picture {
         name: "disentangle",
         title: "What each method finds of a rotated and of a superposed layer".into(),
         caption: "|cos| of every true feature (down) with every direction found (across), matched so that the best pairs lie on the diagonal. One clean diagonal is a \
-                  layer taken apart. Of the superposed layer PCA and ICA have fewer directions than there are features, and every one of theirs leans on several."
+                  layer taken apart. Of the superposed layer PCA and ICA have fewer directions than there are features."
             .into(),
         across: "directions found".into(),
         down: "true features".into(),
