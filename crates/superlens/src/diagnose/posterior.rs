@@ -112,6 +112,12 @@ impl Posterior {
         out
     }
 
+    /// The same with all scores so many times as large: surer for a factor above one.
+    pub fn times(&self, factor: f64) -> Posterior {
+        let all = |w: &[f64]| w.iter().map(|v| (v * factor * 1e4).round() / 1e4).collect();
+        Posterior { bias: all(&self.bias), weights: self.weights.iter().map(|w| all(w)).collect(), ..self.clone() }
+    }
+
     /// Learns from cases. `ridge` is the strength of the pull of all weights towards zero.
     pub fn learn(lessons: &[Lesson], ridge: f64, made_by: String) -> Posterior {
         let expanded: Vec<Vec<f64>> = lessons.iter().map(|l| expand(&l.signs)).collect();

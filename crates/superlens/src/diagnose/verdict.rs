@@ -8,6 +8,8 @@ use crate::verdict::{Basis, Mechanism, Verdict};
 
 /// Share of what speaks for `orthogonal` that one mechanism needs to be named.
 const NAMED: f64 = 0.5;
+/// What it costs to say superposition wrongly, where every other error costs one: it is the answer that people are too quick to give.
+const FALSE_SUPERPOSITION: f64 = 2.0;
 /// Confidence that too few rows are too few.
 const TOO_FEW: f64 = 0.98;
 /// Reasons that are given against each alternative.
@@ -51,8 +53,12 @@ fn probabilities(f: &Facts, signs: &[f64]) -> Vec<(Answer, f64)> {
         let left = (1.0 - TOO_FEW) / (ANSWERS.len() - 1) as f64;
         return ANSWERS.iter().map(|a| (*a, if *a == inconclusive { TOO_FEW } else { left })).collect();
     }
-    let p = Posterior::frozen().probabilities(signs);
-    if f.basis != Basis::None {
+    answers(Posterior::frozen().probabilities(signs), f.basis)
+}
+
+/// Probabilities in the order of [`ANSWERS`] with the answers that they are of.
+pub(super) fn answers(p: Vec<f64>, basis: Basis) -> Vec<(Answer, f64)> {
+    if basis != Basis::None {
         return ANSWERS.iter().copied().zip(p).collect();
     }
     let fits = |a: &Answer| matches!(a.0, Verdict::Monosemantic | Verdict::Orthogonal);
@@ -61,10 +67,14 @@ fn probabilities(f: &Facts, signs: &[f64]) -> Vec<(Answer, f64)> {
     std::iter::once(((Verdict::Orthogonal, None), fitting)).chain(others).collect()
 }
 
-/// The verdict with most of the probability, its mechanism if one has most of that, and the probability of what is said.
-fn best(p: &[(Answer, f64)]) -> (Answer, f64) {
+/// The verdict that is least likely to be a costly error, its mechanism if one has most of its probability, and the probability of what is said.
+pub(super) fn best(p: &[(Answer, f64)]) -> (Answer, f64) {
     let of = |verdict: Verdict| p.iter().filter(|(a, _)| a.0 == verdict).map(|(_, p)| p).sum::<f64>();
-    let verdict = p.iter().map(|(a, _)| a.0).max_by(|a, b| of(*a).total_cmp(&of(*b))).expect("there are answers");
+    let worth = |verdict: Verdict| {
+        let cost = if verdict == Verdict::Superposition { FALSE_SUPERPOSITION } else { 1.0 };
+        1.0 - cost * (1.0 - of(verdict))
+    };
+    let verdict = p.iter().map(|(a, _)| a.0).max_by(|a, b| worth(*a).total_cmp(&worth(*b))).expect("there are answers");
     let total = of(verdict);
     let likeliest = p.iter().filter(|(a, _)| a.0 == verdict).max_by(|a, b| a.1.total_cmp(&b.1));
     match likeliest {

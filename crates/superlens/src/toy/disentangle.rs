@@ -1,9 +1,8 @@
 //! `disentangle`: methods that look for as many factors as dimensions, on features that fit and on features that don't.
 
 use super::taped;
-use crate::diagnose::RayDictionary;
 use crate::geometry::recover::unit_rows;
-use crate::sae::{Arch, Ica, Pca};
+use crate::sae::{Arch, Ica, Pca, Size, find};
 use std::ops::ControlFlow;
 use superlens_tensor::decomp::haar_rotation;
 use superlens_tensor::kernels::gemm::matmul;
@@ -44,19 +43,19 @@ pub enum Method {
     /// A β-VAE (Higgins et al. 2017) with a hidden layer of ReLUs in its encoder and a linear decoder, whose rows are its directions. It gets as
     /// many latents as there are features, more than there are dimensions if need be.
     Vae,
-    /// Directions along which rows pile up: the dictionary of the diagnosis.
-    Rays,
+    /// A TopK autoencoder with a latent a feature, and as many of them active as features are on.
+    Sparse,
 }
 
 impl Method {
-    pub const ALL: [Method; 4] = [Method::Pca, Method::Ica, Method::Vae, Method::Rays];
+    pub const ALL: [Method; 4] = [Method::Pca, Method::Ica, Method::Vae, Method::Sparse];
 
     pub fn name(self) -> &'static str {
         match self {
             Method::Pca => "PCA",
             Method::Ica => "ICA",
             Method::Vae => "β-VAE",
-            Method::Rays => "sparse directions",
+            Method::Sparse => "sparse autoencoder",
         }
     }
 }
@@ -97,7 +96,11 @@ impl Disentangle {
         let arch: Box<dyn Arch> = match method {
             Method::Pca => Box::new(Pca { components: self.d }),
             Method::Ica => Box::new(Ica { components: self.d, ..Ica::default() }),
-            Method::Rays => Box::new(RayDictionary { k: 4 }),
+            Method::Sparse => {
+                let d_sae = layer.directions.rows();
+                let k = ((self.density * d_sae as f64).ceil() as usize).clamp(1, d_sae);
+                (find("topk").expect("an architecture").build)(Size { d_sae, k })
+            }
             Method::Vae => return self.vae(layer, rng, tell),
         };
         let mut broke = false;
@@ -233,7 +236,7 @@ mod tests {
             let (cos, share) = found(&toy, method, &superposed);
             assert!(cos < 0.85 && share < 0.5, "{method:?} on what does not: {cos}, {share}");
         }
-        let (cos, share) = found(&toy, Method::Rays, &superposed);
+        let (cos, share) = found(&toy, Method::Sparse, &superposed);
         assert!(cos > 0.9 && share > 0.7, "{cos}, {share}");
     }
 

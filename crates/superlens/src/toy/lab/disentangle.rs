@@ -18,7 +18,7 @@ pub const TOY: Toy = Toy {
     source: "Hyvärinen 1999 (FastICA); Higgins et al. 2017, β-VAE; that there are no more factors than dimensions is what all three assume",
     settings: SETTINGS,
     keys: &[
-        "Each instance has rotated and superposed: of each method (pca, ica, vae, rays) mmcs (mean over the true features of the largest |cos| with what \
+        "Each instance has rotated and superposed: of each method (pca, ica, vae, sae) mmcs (mean over the true features of the largest |cos| with what \
            it found), recovered (share of the true features with |cos| above 0.9) and directions (how many it found); and chance, the mmcs of as many \
            random directions as dimensions.",
     ],
@@ -30,7 +30,7 @@ const SETTINGS: &[Setting] = &[
     setting("d", "8", "neurons, and features of the rotated layer, 2 to 128"),
     setting("n", "24", "features of the superposed layer, more than d, at most 1024"),
     setting("density", "0.06", "probability that a feature is on"),
-    setting("rows", "30000", "rows, 1000 to 1000000"),
+    setting("rows", "30000", "rows, 100 to 1000000"),
     setting("beta", "4", "weight of the β-VAE's divergence from its prior"),
     setting("hidden", "64", "hidden neurons of its encoder, 1 to 4096"),
     Setting { default: "12000", ..STEPS },
@@ -51,7 +51,7 @@ fn toy(s: &Settings) -> Result<Disentangle, SettingError> {
         d,
         n,
         density: s.real("density", 1e-4..=0.5)?,
-        rows: s.whole("rows", 1000..=1_000_000)?,
+        rows: s.whole("rows", 100..=1_000_000)?,
         beta: s.real("beta", 0.0..=1e3)?,
         hidden: s.whole("hidden", 1..=4096)?,
         batch: s.whole("batch", 1..=1 << 16)?,
@@ -154,6 +154,8 @@ fn describe(toy: &Disentangle, found: &[[Looked; 2]], outcome: &mut Outcome) {
     for (i, layers) in found.iter().enumerate() {
         let mut value = Map::new();
         value.insert("seed".into(), i.into());
+        // There are several models, and no loss that they share.
+        value.insert("loss".into(), serde_json::Value::Null);
         for (name, looked) in LAYERS.iter().zip(layers) {
             let mut methods = Map::new();
             for f in &looked.found {
@@ -161,7 +163,7 @@ fn describe(toy: &Disentangle, found: &[[Looked; 2]], outcome: &mut Outcome) {
                     Method::Pca => "pca",
                     Method::Ica => "ica",
                     Method::Vae => "vae",
-                    Method::Rays => "rays",
+                    Method::Sparse => "sae",
                 };
                 methods
                     .insert(key.into(), json!({"mmcs": f.mmcs, "recovered": f.recovered, "directions": f.directions}));
@@ -188,8 +190,8 @@ fn describe(toy: &Disentangle, found: &[[Looked; 2]], outcome: &mut Outcome) {
         ),
         format!(
             "The superposed layer holds {} features in the same {} neurons. PCA and ICA have {} directions at most: those of PCA are mixtures, those of ICA at \
-             best the strongest features, and the others go unseen. More latents do not help the β-VAE, whose prior is no sparser than a Gaussian. What finds the \
-             features is that rows pile up along them, because few are on at once.",
+             best the strongest features, and the others go unseen. More latents do not help the β-VAE, whose prior is no sparser than a Gaussian. A sparse \
+             autoencoder finds most of the features, because it asks for few latents a row and not for few dimensions.",
             toy.n, toy.d, toy.d
         ),
     ];
