@@ -43,7 +43,7 @@ const RULES: &[Rule] = &[
     Rule { name: "crates", says: "crates depend only on crates below them in the chain", check: layers::check_crates },
     Rule {
         name: "layers",
-        says: "inside superlens, modules use only layers below: verdict -> sae, toy -> diagnose -> report",
+        says: "inside superlens, modules use only layers below: verdict -> sae -> toy -> diagnose -> report",
         check: layers::check_modules,
     },
     Rule {

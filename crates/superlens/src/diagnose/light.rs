@@ -3,7 +3,7 @@
 //! In units of variance `E[s⁴]` is 3 for a Gaussian, 1.8 for evenly spread values, 1.5 along any direction in the plane of a
 //! circle, 1 for two values. Sparse features have more than a Gaussian.
 
-use super::maxima::{Cloud, climb};
+use super::maxima::{Cloud, SAME, climb};
 use super::surrogate::random_directions;
 use superlens_tensor::decomp::sym_eigen;
 use superlens_tensor::kernels::gemm::matmul;
@@ -36,8 +36,8 @@ pub(super) struct Light {
     pub variety: f64,
 }
 
-/// `white` is `[rows, rank]`; directions are sought on the rows before `half` and judged by the others. `found` are unit directions with heavy tails
-/// that were found before, `[lines, rank]`: what is light may be hidden among them, so some starts are at right angles to all of them.
+/// `white` is `[rows, rank]`; directions are sought on the rows before `half` and judged by the others. `found` are unit directions of features
+/// that are known, `[lines, rank]`: they are left out, and since what is light may be hidden among them, some starts are at right angles to all of them.
 pub(super) fn light(white: &Mat, half: usize, found: &Mat, rng: &Rng) -> Light {
     let rank = white.cols();
     let mut u = random_directions(3 * rank + 60, rank, &mut rng.fork("light tails"));
@@ -54,6 +54,10 @@ pub(super) fn light(white: &Mat, half: usize, found: &Mat, rng: &Rng) -> Light {
         u = Mat::from_vec(u.rows() + beside.rows(), rank, [u.data(), beside.data()].concat());
     }
     climb(&cloud, (0, half), &mut u, 3, STEPS - STEPS / 3);
+    // Features of a complete code that are on often have light tails themselves, and are known for what they are.
+    let near = matmul(&u, found.t());
+    let new: Vec<usize> = (0..u.rows()).filter(|&i| !near.row(i).iter().any(|c| c.abs() > SAME)).collect();
+    let u = u.select_rows(&new);
     let others = white.select_rows(&(half..white.rows()).collect::<Vec<_>>());
     let s = matmul(&others, u.t());
     let moments = moments(&s);

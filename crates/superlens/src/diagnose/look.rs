@@ -136,11 +136,9 @@ impl Look {
         } else {
             None
         };
-        let light = if enough {
-            light(&searched, split.a.len(), &rays.line_directions(), &rng.fork("light"))
-        } else {
-            Light::default()
-        };
+        // What else was found may be corners of what is light.
+        let known = if rays.complete { rays.line_directions() } else { Mat::zeros(0, whitening.rank) };
+        let light = if enough { light(&searched, split.a.len(), &known, &rng.fork("light")) } else { Light::default() };
         let clustered = clustered(&searched, split.a.len(), &rng.fork("clusters"));
         let tails = tails(&search_rows, &searched, &mut rng.fork("tails"));
         drop(search_rows);
