@@ -30,7 +30,9 @@ pub use recover::{Recover, RecoverPhase, RecoverRows, RecoverWhat};
 pub use sae::{Convert, Eval, Synth, Train};
 pub use store::{Store, StoreCommand};
 pub use tuning::Tuning;
-pub use zoo::{SplitOf, Zoo, ZooAlarms, ZooCalibrate, ZooCommand, ZooCounts, ZooExam, ZooMake, ZooNeurons, ZooTrained};
+pub use zoo::{
+    SplitOf, Written, Zoo, ZooAlarms, ZooCalibrate, ZooCommand, ZooCounts, ZooExam, ZooMake, ZooNeurons, ZooTrained,
+};
 
 /// Why are the neurons of a layer polysemantic?
 ///

@@ -87,12 +87,8 @@ pub struct ZooNeurons {
     /// How many layers
     #[arg(long, default_value_t = 12, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub cases: u64,
-    /// Write a JSON line for each neuron: truth and answer
-    #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
-    /// Write the scores as a page of Markdown
-    #[arg(long, value_name = "FILE")]
-    pub markdown: Option<PathBuf>,
+    #[command(flatten)]
+    pub to: Written,
 }
 
 /// Count the features of made layers and say how near the counts were
@@ -104,12 +100,8 @@ pub struct ZooCounts {
     /// Layers a setting
     #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub cases: u64,
-    /// Write a JSON line for each layer: truth and count
-    #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
-    /// Write the scores as a page of Markdown
-    #[arg(long, value_name = "FILE")]
-    pub markdown: Option<PathBuf>,
+    #[command(flatten)]
+    pub to: Written,
 }
 
 /// Put small cases without features to the tests and say how often each rejects its null where it is true
@@ -118,12 +110,8 @@ pub struct ZooAlarms {
     /// Cases a family
     #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub cases: u64,
-    /// Write a JSON line for each case: the p-values
-    #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
-    /// Write the shares as a page of Markdown
-    #[arg(long, value_name = "FILE")]
-    pub markdown: Option<PathBuf>,
+    #[command(flatten)]
+    pub to: Written,
 }
 
 /// Train toys from several seeds, diagnose their layers and say how often the answer was right
@@ -132,7 +120,14 @@ pub struct ZooTrained {
     /// Seeds a toy, from --seed on
     #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub seeds: u64,
-    /// Write a JSON line for each: truth and answer
+    #[command(flatten)]
+    pub to: Written,
+}
+
+/// Where what came out is written, beside standard output.
+#[derive(Args, Debug)]
+pub struct Written {
+    /// Write a JSON line for each outcome: what is true, and what was said
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
     /// Write the scores as a page of Markdown

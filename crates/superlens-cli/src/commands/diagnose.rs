@@ -43,7 +43,9 @@ pub fn run(args: &Diagnose, global: Global) -> Result<(), Failure> {
     let loaded = held.loaded;
     let basis = args.basis.map_or_else(|| hook.as_deref().map_or(Basis::Unknown, basis_of), BasisArg::basis);
     let sae = args.sae.as_deref().map(|path| read_dictionary(path, &loaded)).transpose()?;
-    progress.at(0.0, "opening the model");
+    if args.asked.model.is_some() {
+        progress.at(0.0, "opening the model");
+    }
     let with_model = WithModel::open(&args.asked, hook.as_deref(), loaded.mat.cols(), global.seed)?;
     // Before the work, not after it: a destination that can't be used is told at once.
     let run =
@@ -60,7 +62,7 @@ pub fn run(args: &Diagnose, global: Global) -> Result<(), Failure> {
         .map_err(|error| Failure::Input(format!("{}: {error}", args.input.display())))?;
     if let Some(with_model) = &with_model {
         let watch = |share: f64| progress.at(share, "asking the model");
-        diagnosis.hypotheses.extend(with_model.hypotheses(&diagnosis, global.seed, &watch));
+        diagnosis.hypotheses.extend(with_model.hypotheses(&diagnosis, global.seed, &watch)?);
     }
     if let Some(run) = run {
         finish(run, args, global, &diagnosis)?;

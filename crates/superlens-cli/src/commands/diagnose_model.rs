@@ -61,16 +61,27 @@ impl WithModel {
     }
 
     /// What the model's output says of the layer's directions. The features are those of the diagnosis.
-    pub fn hypotheses(&self, diagnosis: &Diagnosis, seed: u64, watch: &(dyn Fn(f64) + Sync)) -> Vec<Hypothesis> {
+    pub fn hypotheses(
+        &self,
+        diagnosis: &Diagnosis,
+        seed: u64,
+        watch: &(dyn Fn(f64) + Sync),
+    ) -> Result<Vec<Hypothesis>, Failure> {
         let rng = Rng::new(seed);
         let found = uses(&self.model.transformer, &self.texts, self.site, &diagnosis.directions, &rng, watch);
+        let effects = found.ablated.iter().chain(&found.random).flat_map(|a| [a.by_direction, a.by_neuron]);
+        if found.turned.iter().copied().chain([found.halved]).chain(effects).any(|effect| !effect.is_finite()) {
+            return Err(Failure::Input(
+                "--model: with these activations changed it computes no numbers any more".into(),
+            ));
+        }
         let text = if self.own { "text of its own" } else { "the text" };
         let over = format!("{} tokens of {text}", found.tokens);
         let mut out = vec![size(&found, &over)];
         if !found.ablated.is_empty() {
             out.push(directions(&found, &over, diagnosis.layer.basis, &mut rng.fork("draws of directions")));
         }
-        out
+        Ok(out)
     }
 }
 
@@ -125,12 +136,13 @@ fn directions(found: &Uses, over: &str, basis: Basis, rng: &mut Rng) -> Hypothes
     draws.sort_by(f64::total_cmp);
     let p_value = (1 + draws.iter().filter(|d| **d >= statistic).count()) as f64 / (1 + draws.len()) as f64;
     let supports = p_value <= 0.05 && statistic > 1.0;
+    let null_mean = if draws.is_empty() { 0.0 } else { draws.iter().sum::<f64>() / draws.len() as f64 };
     let own = if basis == Basis::None { "the strongest column of each" } else { "the strongest neuron of each" };
     Hypothesis {
         id: "direction_ablation".into(),
         measures: "change of the model's output for the variance taken away: along the directions found, over their strongest neurons".into(),
         statistic,
-        null_mean: if draws.is_empty() { 0.0 } else { draws.iter().sum::<f64>() / draws.len() as f64 },
+        null_mean,
         null_high: draws.get(draws.len() * 19 / 20).copied().unwrap_or(0.0),
         null_draws: draws.len(),
         p_value,
@@ -138,7 +150,7 @@ fn directions(found: &Uses, over: &str, basis: Basis, rng: &mut Rng) -> Hypothes
         says: if supports {
             format!("The model uses the directions found rather than neurons: taking {n} of them away changes its output {statistic:.1} times as much, for the same variance, as taking away {own}, over {over}.")
         } else {
-            format!("Taking {n} of the directions away changes the model's output {statistic:.1} times as much, for the same variance, as taking away {own}, over {over}; random directions do as much. Where features lie along neurons, or the model reads all directions alike, it is so.")
+            format!("Taking {n} of the directions away changes the model's output {statistic:.1} times as much, for the same variance, as taking away {own}, over {over}; of random directions it is {null_mean:.1} times. Features along neurons, and a model that reads all directions alike, give about one.")
         },
         null: "random directions and their strongest neurons, as many a draw".into(),
         draws,

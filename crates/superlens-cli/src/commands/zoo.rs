@@ -14,7 +14,8 @@ use superlens::diagnose::zoo::{Family, alarms, counts, families, mixed, second, 
 use superlens_tensor::io::write_atomic;
 
 use crate::args::{
-    Global, SplitOf, Zoo, ZooAlarms, ZooCalibrate, ZooCommand, ZooCounts, ZooExam, ZooMake, ZooNeurons, ZooTrained,
+    Global, SplitOf, Written, Zoo, ZooAlarms, ZooCalibrate, ZooCommand, ZooCounts, ZooExam, ZooMake, ZooNeurons,
+    ZooTrained,
 };
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -177,17 +178,17 @@ fn put_to(args: &ZooExam, global: Global) -> Result<(), Failure> {
 }
 
 fn neurons(args: &ZooNeurons, global: Global) -> Result<(), Failure> {
-    writable("zoo neurons", [&args.out, &args.markdown])?;
+    writable("zoo neurons", [&args.to.out, &args.to.markdown])?;
     let progress = Progress::new(global.quiet);
     let outcomes = mixed::exam(global.seed, args.cases, &|done| {
         progress.at(done as f64 / args.cases as f64, "diagnosing");
     });
     drop(progress);
-    if let Some(path) = &args.out {
+    if let Some(path) = &args.to.out {
         write_lines(path, &outcomes)?;
     }
     let scores = mixed::scores(&outcomes);
-    if let Some(path) = &args.markdown {
+    if let Some(path) = &args.to.markdown {
         let command = format!(
             "superlens zoo neurons --cases {} --seed {} --markdown {}",
             args.cases,
@@ -218,7 +219,7 @@ fn neurons(args: &ZooNeurons, global: Global) -> Result<(), Failure> {
 }
 
 fn count(args: &ZooCounts, global: Global) -> Result<(), Failure> {
-    writable("zoo counts", [&args.out, &args.markdown])?;
+    writable("zoo counts", [&args.to.out, &args.to.markdown])?;
     let [kept, beyond] = [counts::kept_to(), counts::beyond()];
     let total = (kept.len() + beyond.len()) * args.cases as usize;
     let progress = Progress::new(global.quiet);
@@ -233,55 +234,48 @@ fn count(args: &ZooCounts, global: Global) -> Result<(), Failure> {
     let [kept, beyond] = [of(&kept), of(&beyond)];
     drop(progress);
     let all = [kept.as_slice(), beyond.as_slice()].concat();
-    if let Some(path) = &args.out {
-        write_lines(path, &all)?;
-    }
     let write = |command: &str| counts::markdown(&kept, &beyond, command);
-    page(&format!("counts --cases {}", args.cases), global, args.markdown.as_deref(), &all, write)
+    tell(&format!("counts --cases {}", args.cases), global, &args.to, &all, write)
 }
 
 fn alarm(args: &ZooAlarms, global: Global) -> Result<(), Failure> {
-    writable("zoo alarms", [&args.out, &args.markdown])?;
+    writable("zoo alarms", [&args.to.out, &args.to.markdown])?;
     let total = alarms::count() * args.cases as usize;
     let progress = Progress::new(global.quiet);
     let found = alarms::exam(global.seed, args.cases, &|done| {
         progress.at(done as f64 / total as f64, "testing");
     });
     drop(progress);
-    if let Some(path) = &args.out {
-        write_lines(path, &found)?;
-    }
-    page(&format!("alarms --cases {}", args.cases), global, args.markdown.as_deref(), &found, |command| {
-        alarms::markdown(&found, command)
-    })
+    let how = format!("alarms --cases {}", args.cases);
+    tell(&how, global, &args.to, &found, |command| alarms::markdown(&found, command))
 }
 
 fn train(args: &ZooTrained, global: Global) -> Result<(), Failure> {
-    writable("zoo trained", [&args.out, &args.markdown])?;
+    writable("zoo trained", [&args.to.out, &args.to.markdown])?;
     let total = trained::count() * args.seeds as usize;
     let progress = Progress::new(global.quiet);
     let found = trained::exam(global.seed, args.seeds, &|done| {
         progress.at(done as f64 / total as f64, "training and diagnosing");
     });
     drop(progress);
-    if let Some(path) = &args.out {
-        write_lines(path, &found)?;
-    }
     let how = format!("trained --seeds {}", args.seeds);
-    page(&how, global, args.markdown.as_deref(), &found, |command| trained::markdown(&found, command))
+    tell(&how, global, &args.to, &found, |command| trained::markdown(&found, command))
 }
 
-/// The page to its file, if there is one, and to standard output; or the outcomes there.
-fn page(
+/// Outcomes and page to their files, where they are wanted, and one of them to standard output.
+fn tell<T: Serialize>(
     what: &str,
     global: Global,
-    path: Option<&Path>,
-    outcomes: &impl Serialize,
-    write: impl Fn(&str) -> String,
+    to: &Written,
+    outcomes: &[T],
+    page: impl Fn(&str) -> String,
 ) -> Result<(), Failure> {
-    let to = path.map(|path| format!(" --markdown {}", path.display())).unwrap_or_default();
-    let page = write(&format!("superlens zoo {what} --seed {}{to}", global.seed));
-    if let Some(path) = path {
+    if let Some(path) = &to.out {
+        write_lines(path, outcomes)?;
+    }
+    let again = to.markdown.as_ref().map(|path| format!(" --markdown {}", path.display())).unwrap_or_default();
+    let page = page(&format!("superlens zoo {what} --seed {}{again}", global.seed));
+    if let Some(path) = &to.markdown {
         write_atomic(path, page.as_bytes())?;
     }
     let mut out = io::stdout().lock();

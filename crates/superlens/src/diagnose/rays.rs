@@ -34,8 +34,8 @@ const COVERS: f64 = 0.5;
 /// Steps to a maximum on all search rows, and on each half from there.
 const STEPS: usize = 30;
 pub(super) const HALF_STEPS: usize = 8;
-/// Dimensions from which the first steps read half of the rows.
-const NARROW: usize = 256;
+/// Dimensions up to which no effort is spared; in wider layers each row says more, and fewer of them do.
+pub(super) const NARROW: usize = 256;
 /// Agreement of the halves (cosine) that is always enough, and that never is.
 pub(super) const SURE: f32 = 0.9;
 const TOO_LITTLE: f32 = 0.6;

@@ -43,7 +43,7 @@ pub enum Method {
     /// A β-VAE (Higgins et al. 2017) with a hidden layer of ReLUs in its encoder and a linear decoder, whose rows are its directions. It gets as
     /// many latents as there are features, more than there are dimensions if need be.
     Vae,
-    /// A TopK autoencoder with a latent a feature, and as many of them active as features are on.
+    /// A TopK autoencoder with a latent a feature, and room for one more than are on in a row on average.
     Sparse,
 }
 
@@ -98,7 +98,7 @@ impl Disentangle {
             Method::Ica => Box::new(Ica { components: self.d, ..Ica::default() }),
             Method::Sparse => {
                 let d_sae = layer.directions.rows();
-                let k = ((self.density * d_sae as f64).ceil() as usize).clamp(1, d_sae);
+                let k = ((self.density * d_sae as f64).ceil() as usize + 1).min(d_sae);
                 (find("topk").expect("an architecture").build)(Size { d_sae, k })
             }
             Method::Vae => return self.vae(layer, rng, tell),

@@ -21,11 +21,8 @@ pub(super) use mixture::mixture;
 pub(super) use overcomplete::{curve, overcomplete};
 
 use super::finding::Hypothesis;
-use super::rays::Rays;
+use super::rays::{NARROW, Rays};
 use superlens_tensor::{Mat, Rng};
-
-/// Dimensions up to which a null's draws are of as many rows as any.
-const NARROW: usize = 256;
 
 /// What a hypothesis may look at.
 pub(super) struct Evidence<'a> {
