@@ -27,6 +27,37 @@ fn npy(shape: &str, numbers: &[f32]) -> Vec<u8> {
     [b"\x93NUMPY\x01\x00\x76\x00".as_slice(), header.as_bytes(), &numbers].concat()
 }
 
+/// A dictionary and the model add their evidence to a diagnosis, and leave its verdict as it is; where they don't go with the rows they are refused.
+#[test]
+fn a_diagnosis_hears_a_dictionary_and_the_model() {
+    let setting = with_dictionary();
+    let alone = setting.document("diagnose @store");
+    let asked = setting.document("diagnose @store --sae @run --model @model --text @text.txt --out @out");
+    assert_eq!(alone["layer"], asked["layer"]);
+    assert_eq!(alone["layer"]["basis"], "none", "a stream, by the name of its hook");
+    let put = &asked["dictionary"];
+    assert_eq!((number(&put["latents"]), alone.get("dictionary")), (48.0, None));
+    assert!(number(&put["active"]) >= number(&put["held"]) && number(&put["unexplained"]) < 1.0, "{put}");
+    let of = |id: &str| asked["hypotheses"].as_array().unwrap().iter().find(|h| h["id"] == id).cloned();
+    assert!(of("dictionary").is_some());
+    let size = of("direction_not_size").unwrap();
+    assert!(number(&size["statistic"]) > 0.0 && number(&size["p_value"]) >= 0.05 && size["null_draws"] == 19, "{size}");
+    // A model without a text writes its own, and says the same again.
+    let own = "diagnose @store --model @model";
+    assert_eq!(setting.document(own)["hypotheses"], setting.document(own)["hypotheses"]);
+    fs::write(setting.dir.path().join("x.npy"), npy("(4, 2)", &[0.0, 1.0, 1.0, 0.0, 2.0, 1.0, 0.0, 3.0])).unwrap();
+    for (line, says) in [
+        ("diagnose @x.npy --model @model", "say it with --hook"),
+        ("diagnose @x.npy --model @model --hook blocks.1.hook_resid_pre", "the activations have 2"),
+        ("diagnose @x.npy --model @model --hook blocks.9.hook_resid_pre", "--hook blocks.9.hook_resid_pre"),
+        ("diagnose @x.npy --sae @run", "these have 2 columns"),
+        ("diagnose @x.npy --text @text.txt", "--model"),
+    ] {
+        let told = setting.refused_with(line);
+        assert!(told.contains(says), "{line}: {told}");
+    }
+}
+
 fn changed(setting: &Setting, line: &str) -> Vec<Value> {
     let told = setting.document(&format!("intervene --model @model --text @text.txt --context 16 {line}"));
     assert!(told["loss"].as_f64().unwrap() > 1.0 && told["tokens"].as_u64().unwrap() > 3000);

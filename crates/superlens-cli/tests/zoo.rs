@@ -66,3 +66,19 @@ fn an_exam_writes_what_the_verdict_is_learned_from() {
     assert!(refused(at, "zoo exam --out no/a.jsonl").contains("no such folder"));
     assert!(refused(at, "zoo make nothing --out x").contains("zoo list"));
 }
+
+#[test]
+fn pages_of_the_zoo_say_which_command_made_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let output = superlens(at, "zoo alarms --cases 1 --seed 3 --out a.jsonl --markdown a.md");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let page = fs::read_to_string(at.join("a.md")).unwrap();
+    assert!(page.contains("superlens zoo alarms --cases 1 --seed 3 --markdown a.md") && page.contains("| gaussian |"));
+    assert_eq!(page, String::from_utf8(output.stdout).unwrap());
+    assert_eq!(fs::read_to_string(at.join("a.jsonl")).unwrap().lines().count(), 5);
+    let neurons = json(at, "zoo neurons --cases 1 --markdown n.md --json");
+    assert!(neurons["polysemantic"].as_u64().unwrap() > 0 && at.join("n.md").exists());
+    assert!(refused(at, "zoo trained --markdown no/a.md").contains("no such folder"));
+    assert!(refused(at, "zoo counts --out no/a.jsonl").contains("no such folder"));
+}
