@@ -55,7 +55,7 @@ impl Method {
             Method::Pca => "PCA",
             Method::Ica => "ICA",
             Method::Vae => "β-VAE",
-            Method::Sparse => "sparse autoencoder",
+            Method::Sparse => "SAE",
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::{
 const WIDE: f64 = 300.0;
 const NARROW: f64 = 150.0;
 const GAP: f64 = 20.0;
-/// Panels side by side at most; more go on to the next line.
+/// Panels side by side at most; more go on to further lines, as many on each.
 const ACROSS: usize = 5;
 /// Squares along a side at most: larger matrices are averaged down to this.
 const SIDE: usize = 64;
@@ -26,7 +26,7 @@ const ZERO: f64 = 0.05;
 pub fn heat(h: &Heat) -> Figure {
     let n = h.panels.len().max(1);
     let size = if n == 1 { WIDE } else { NARROW.max(WIDE / n as f64) };
-    let across = n.min(ACROSS);
+    let across = n.div_ceil(n.div_ceil(ACROSS));
     let width = (2.0 * EDGE + across as f64 * (size + GAP) - GAP).max(400.0);
     let tall = |p: &HeatPanel| size * (p.rows.len() as f64 / columns(p).max(1) as f64).clamp(0.2, 1.5);
     let lines: Vec<f64> =

@@ -191,7 +191,7 @@ fn describe(toy: &Disentangle, found: &[[Looked; 2]], outcome: &mut Outcome) {
         format!(
             "The superposed layer holds {} features in the same {} neurons. PCA and ICA have {} directions at most: those of PCA are mixtures, those of ICA at \
              best the strongest features, and the others go unseen. More latents do not help the β-VAE, whose prior is no sparser than a Gaussian. A sparse \
-             autoencoder finds most of the features, because it asks for few latents a row and not for few dimensions.",
+             autoencoder (SAE) finds most of the features, because it asks for few latents a row and not for few dimensions.",
             toy.n, toy.d, toy.d
         ),
     ];
@@ -200,7 +200,7 @@ fn describe(toy: &Disentangle, found: &[[Looked; 2]], outcome: &mut Outcome) {
 
 fn picture(layers: &[Looked; 2]) -> Picture {
     let panel = |(name, f): (&str, &Found)| HeatPanel {
-        label: format!("{name}: {}, {:.0} % recovered", f.method.name(), 100.0 * f.recovered),
+        label: format!("{name}: {}", f.method.name()),
         rows: (0..f.cosines.rows()).map(|i| f.cosines.row(i).iter().map(|c| f64::from(*c)).collect()).collect(),
     };
     let all = LAYERS.iter().zip(layers).flat_map(|(name, looked)| looked.found.iter().map(move |f| (*name, f)));
