@@ -1,9 +1,10 @@
 //! The science of superlens: why are the neurons of a layer polysemantic?
 //!
-//! Layers only look down: `verdict`, `geometry`, `probes` → `toy`, `sae` → `diagnose` → `report`.
+//! Layers only look down: `verdict`, `geometry`, `probes` → `sae` → `neurons`, `toy` → `diagnose` → `report`.
 
 pub mod diagnose;
 pub mod geometry;
+pub mod neurons;
 pub mod probes;
 pub mod report;
 pub mod sae;

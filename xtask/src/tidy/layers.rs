@@ -9,7 +9,8 @@ use super::source::{Token, Tree};
 const CHAIN: &[&str] = &["superlens-tensor", "superlens-lm", "superlens", "superlens-cli"];
 
 /// The modules of `superlens`, lowest layer first. Modules of one layer do not use one another.
-const LAYERS: &[&[&str]] = &[&["verdict", "geometry", "probes"], &["sae"], &["toy"], &["diagnose"], &["report"]];
+const LAYERS: &[&[&str]] =
+    &[&["verdict", "geometry", "probes"], &["sae"], &["neurons", "toy"], &["diagnose"], &["report"]];
 
 const SCIENCE: &str = "crates/superlens/src/";
 

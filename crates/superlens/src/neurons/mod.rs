@@ -1,0 +1,10 @@
+//! What single units of a layer respond to: neurons, latents of an autoencoder, directions.
+//!
+//! [`Units`] is the one interface: rows of activations go in, a column for each unit comes out. Everything else here asks the same questions
+//! of whatever it is given, so that a neuron, a latent and a random direction can be held against one another.
+
+mod record;
+mod unit;
+
+pub use record::{Examples, Record};
+pub use unit::Units;
