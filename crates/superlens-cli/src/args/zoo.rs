@@ -71,6 +71,9 @@ pub struct ZooExam {
     /// Cases a family
     #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub cases: u64,
+    /// More of the families of a cause that would have fewer cases than this
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u64).range(..=100_000))]
+    pub of_cause: u64,
     /// Write a JSON line for each case: truth, answer, alternatives, and what the verdict weighed
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,

@@ -8,7 +8,7 @@ use super::synth::write_matrix;
 use clap::ValueEnum;
 use serde::Serialize;
 use superlens::diagnose::zoo::calibrate::calibrate;
-use superlens::diagnose::zoo::exam::{Outcome, exam};
+use superlens::diagnose::zoo::exam::{Outcome, cases_each, exam};
 use superlens::diagnose::zoo::score::{markdown, scores, word};
 use superlens::diagnose::zoo::{Family, alarms, counts, families, mixed, second, trained};
 use superlens_tensor::io::write_atomic;
@@ -127,9 +127,10 @@ fn put_to(args: &ZooExam, global: Global) -> Result<(), Failure> {
         return Err(Failure::Input("zoo exam: no family has such a name; see \"superlens zoo list\"".into()));
     }
     writable("zoo exam", [&args.out, &args.markdown])?;
-    let total = chosen.len() * args.cases as usize;
+    let cases = cases_each(&chosen, args.cases, args.of_cause);
+    let total: u64 = cases.iter().sum();
     let progress = Progress::new(global.quiet);
-    let outcomes = exam(&chosen, global.seed, 0..args.cases, &|done| {
+    let outcomes = exam(&chosen, global.seed, &cases, &|done| {
         progress.at(done as f64 / total as f64, "diagnosing");
     });
     drop(progress);
@@ -140,8 +141,9 @@ fn put_to(args: &ZooExam, global: Global) -> Result<(), Failure> {
     if let Some(path) = &args.markdown {
         let only = args.only.as_ref().map(|prefix| format!(" --only {prefix}")).unwrap_or_default();
         let split = args.split.to_possible_value().map(|v| v.get_name().to_string()).unwrap_or_default();
+        let of_cause = if args.of_cause > 0 { format!(" --of-cause {}", args.of_cause) } else { String::new() };
         let command = format!(
-            "superlens zoo exam --split {split}{only} --cases {} --seed {} --markdown {}",
+            "superlens zoo exam --split {split}{only} --cases {}{of_cause} --seed {} --markdown {}",
             args.cases,
             global.seed,
             path.display()

@@ -1,7 +1,7 @@
 //! The activation store: a folder of mapped shards, larger than memory, that several commands read and write.
 //!
 //! - [`Writer`] takes rows of several hooks in one pass and can go on after whatever ended it;
-//! - [`Rows`] gives them out as `f32`; [`verify`] holds every byte against its hash;
+//! - [`Rows`] gives them out as `f32`, [`Tokens`] which token each row is; [`verify`] holds every byte against its hash;
 //! - [`Shuffle`] gives batches in a seeded order in bounded memory, any step at any time;
 //! - `import` makes stores of the files of others.
 //!
@@ -17,6 +17,7 @@ mod order;
 mod reader;
 mod shard;
 mod shuffle;
+mod texts;
 mod tokens;
 mod writer;
 
@@ -26,6 +27,7 @@ pub use manifest::{Hook, Manifest, Shard, Stored};
 pub use order::{Order, Place};
 pub use reader::{Rows, verify};
 pub use shuffle::{BUFFER_BYTES, Shuffle};
+pub use texts::Tokens;
 pub use tokens::TokenRow;
 pub use writer::{Plan, Writer};
 

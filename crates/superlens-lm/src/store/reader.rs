@@ -104,6 +104,18 @@ impl Rows {
         mat
     }
 
+    /// One column of rows in the order of the store. Panics beyond the end.
+    pub fn column(&self, rows: Range<u64>, column: usize) -> Vec<f32> {
+        assert!(column < self.width, "column {column} of {}", self.width);
+        let size = self.dtype.bytes();
+        let mut out = vec![0.0; (rows.end - rows.start) as usize];
+        for (row, out) in rows.zip(&mut out) {
+            let bytes = &self.bytes(row..row + 1)[column * size..(column + 1) * size];
+            self.dtype.decode(bytes, std::slice::from_mut(out));
+        }
+        out
+    }
+
     /// Row numbers in ascending order, at most `count` of them: all, or a seeded draw of runs of `run` rows that are spread over the whole
     /// store, one in each of as many equal stretches. Runs keep neighbours together and read few pages.
     pub fn sample(&self, count: u64, run: u64, rng: &Rng) -> Vec<Range<u64>> {

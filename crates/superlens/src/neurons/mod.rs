@@ -3,8 +3,18 @@
 //! [`Units`] is the one interface: rows of activations go in, a column for each unit comes out. Everything else here asks the same questions
 //! of whatever it is given, so that a neuron, a latent and a random direction can be held against one another.
 
+mod contexts;
+pub mod facets;
+pub mod patterns;
+pub mod profile;
 mod record;
+mod source;
+pub mod survey;
 mod unit;
 
+pub use contexts::Contexts;
+pub use profile::{Peak, Profile};
 pub use record::{Examples, Record};
+pub use source::Source;
+pub use survey::{Study, survey};
 pub use unit::Units;

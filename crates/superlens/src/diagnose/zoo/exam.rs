@@ -110,14 +110,22 @@ pub fn examine(family: &Family, seed: u64, number: u64) -> Outcome {
     outcome
 }
 
-/// `cases` cases of each of the families, in order; `done` is told how many are.
-pub fn exam(
-    families: &[Family],
-    seed: u64,
-    cases: std::ops::Range<u64>,
-    done: &(dyn Fn(usize) + Sync),
-) -> Vec<Outcome> {
-    let all: Vec<(Family, u64)> = cases.flat_map(|number| families.iter().map(move |f| (*f, number))).collect();
+/// How many cases of each family: `cases`, and more where a cause would have fewer than `of_cause` in all of its families.
+pub fn cases_each(families: &[Family], cases: u64, of_cause: u64) -> Vec<u64> {
+    let alike = |truth: Answer| families.iter().filter(|f| f.truth == truth).count() as u64;
+    families.iter().map(|f| cases.max(of_cause.div_ceil(alike(f.truth)))).collect()
+}
+
+/// The first `cases` of each of the families, in order; `done` is told how many are. Panics unless there is a number for each family.
+pub fn exam(families: &[Family], seed: u64, cases: &[u64], done: &(dyn Fn(usize) + Sync)) -> Vec<Outcome> {
+    assert_eq!(families.len(), cases.len(), "families and numbers of cases");
+    let most = cases.iter().copied().max().unwrap_or(0);
+    // In turns, so that what is dear comes spread over the whole.
+    let all: Vec<(Family, u64)> = (0..most)
+        .flat_map(|number| {
+            families.iter().zip(cases).filter(move |(_, n)| number < **n).map(move |(f, _)| (*f, number))
+        })
+        .collect();
     let finished = AtomicUsize::new(0);
     let mut out: Vec<Outcome> = all
         .into_par_iter()

@@ -1,0 +1,66 @@
+//! What can be typed after `superlens neurons`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Part;
+
+/// What the units of a layer respond to: their examples, facets and triggers
+///
+/// One pass over all rows keeps for every unit its moments, a histogram, its largest values and rows from every part of its range. INPUT is a
+/// store of activations, or a file with one sample a row; of a store with tokens, texts are shown.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  superlens neurons store --hook blocks.1.mlp.hook_post
+  superlens neurons store --hook blocks.1.mlp.hook_post --units 12,80 --out runs/neurons
+  superlens neurons store --sae runs/sae --json > latents.json
+  superlens neurons pixels.npy --images digits.npy --out runs/digits
+
+--json prints {units: [{index, mean, variance, skewness, kurtosis, density, facets, top: [{row, value, context, token, document, position, facet}],
+min, max, dead, dense, examples, groups: [{low, high, examples}], histogram: [[low, high, rows]], patterns, rule}]}. A unit is dense if it is
+above zero in more than a tenth of the rows. facets counts the kinds of rows, by the rest of the layer, on which it responds.")]
+pub struct Neurons {
+    /// The activations
+    pub input: PathBuf,
+    #[command(flatten)]
+    pub part: Part,
+    #[command(flatten)]
+    pub of: UnitsOf,
+    /// Only these units, counted from 0, with all of their examples [default: all, the most polysemantic shown]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub units: Vec<usize>,
+    /// Examples around the largest values of a unit
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = super::one_at_least)]
+    pub top: usize,
+    /// Groups of equally many rows above zero from which examples are drawn
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub groups: u16,
+    /// Tokens of context before an example
+    #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u16).range(..=1024))]
+    pub before: u16,
+    /// Tokens of context after it
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(..=1024))]
+    pub after: u16,
+    /// The images that the rows are of: samples × height × width, perhaps with channels; a .npy, .npz or .safetensors file
+    #[arg(long, value_name = "FILE")]
+    pub images: Option<PathBuf>,
+    /// Folder for report.html and report.json; without it nothing is written
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+/// What is looked at of a layer.
+#[derive(Args, Debug)]
+pub struct UnitsOf {
+    /// The latents of an autoencoder in place of the neurons, in any format that "superlens eval" reads
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["directions", "random"])]
+    pub sae: Option<PathBuf>,
+    /// Directions in place of the neurons, one a row: a .npy, .npz or .safetensors file
+    #[arg(long, value_name = "FILE", conflicts_with = "random")]
+    pub directions: Option<PathBuf>,
+    /// So many random directions in place of the neurons
+    #[arg(long, value_name = "N", value_parser = super::one_at_least)]
+    pub random: Option<usize>,
+}
