@@ -5,6 +5,7 @@ mod geometry;
 mod intervene;
 mod lens;
 mod model;
+mod neurons;
 mod onnx;
 mod recover;
 mod sae;
@@ -25,6 +26,7 @@ pub use lens::{Attention, Lens, Promotes};
 pub use model::{
     Fetch, Generate, Harvest, ModelAbout, ModelFiles, Prediction, Prompt, Reading, RunModel, Sample, SplitArg, Texts,
 };
+pub use neurons::{Neurons, UnitsOf};
 pub use onnx::HarvestOnnx;
 pub use recover::{Recover, RecoverPhase, RecoverRows, RecoverWhat};
 pub use sae::{Convert, Eval, Synth, Train};
@@ -91,6 +93,7 @@ pub enum Command {
     Diagnose(Diagnose),
     Toy(Toy),
     Zoo(Zoo),
+    Neurons(Box<Neurons>),
     Run(Run),
     Recover(Box<Recover>),
     Train(Box<Train>),

@@ -24,6 +24,9 @@ mod likeliest;
 mod memory;
 pub mod model_about;
 mod model_files;
+pub mod neurons;
+mod neurons_json;
+mod neurons_page;
 pub mod promotes;
 mod prompt;
 pub mod recover;
@@ -46,6 +49,7 @@ mod train_knobs;
 mod train_plan;
 mod train_rows;
 mod train_sweep;
+mod units;
 pub mod zoo;
 
 use superlens::diagnose::{Mechanism, Verdict};

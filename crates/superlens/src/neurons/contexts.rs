@@ -13,8 +13,8 @@ pub struct Contexts<'a> {
     /// Words are tokens without blanks, with a mark where one goes on (WordPiece).
     word_pieces: bool,
     /// Tokens before and after an example.
-    pub before: u64,
-    pub after: u64,
+    before: u64,
+    after: u64,
 }
 
 impl<'a> Contexts<'a> {
@@ -22,6 +22,11 @@ impl<'a> Contexts<'a> {
         let texts = || (0..tokens.distinct() as u32).map(|w| tokens.text_of(w));
         let word_pieces = !texts().any(|t| t.starts_with(' ')) && texts().any(|t| t.starts_with("##"));
         Contexts { tokens, word_pieces, before, after }
+    }
+
+    /// The same with other lengths.
+    pub fn with(self, before: u64, after: u64) -> Contexts<'a> {
+        Contexts { before, after, ..self }
     }
 
     /// The rows of the context of one.

@@ -6,13 +6,16 @@
 mod contexts;
 pub mod facets;
 pub mod patterns;
+mod pictures;
 pub mod profile;
 mod record;
+pub mod rules;
 mod source;
 pub mod survey;
 mod unit;
 
 pub use contexts::Contexts;
+pub use pictures::Pictures;
 pub use profile::{Peak, Profile};
 pub use record::{Examples, Record};
 pub use source::Source;

@@ -61,7 +61,9 @@ impl Pictures {
         let size = 54 + line * self.height;
         let mut out = Vec::with_capacity(size);
         out.extend(b"BM");
-        [size as u32, 0, 54, 40, self.width as u32, self.height as u32].iter().for_each(|v| out.extend(v.to_le_bytes()));
+        [size as u32, 0, 54, 40, self.width as u32, self.height as u32]
+            .iter()
+            .for_each(|v| out.extend(v.to_le_bytes()));
         out.extend([1, 0, 24, 0]);
         [0u32, (line * self.height) as u32, 2835, 2835, 0, 0].iter().for_each(|v| out.extend(v.to_le_bytes()));
         // From the lowest line up, blue first.

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use superlens_lm::store::Tokens;
 use superlens_tensor::{Mat, Rng};
 
-use super::facets::{Facets, facets};
+use super::facets::facets;
 use super::patterns::{Background, Patterns, WINDOW, patterns};
 use super::profile::{Pass, Peak, Profile, candidates};
 use super::{Source, Units};

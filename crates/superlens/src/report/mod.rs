@@ -23,7 +23,7 @@ pub use figures::transition::transition as transition_figure;
 pub use figures::{Figures, Habits, attention as attention_figure, demo as demo_figure, toy as toy_figure};
 pub use geometry::write_geometry;
 pub use grounds::{Grounds, no_features};
-pub use html::{attention_page, demo_page, diagnosis_page, toy_page};
+pub use html::{Card, Example, Shows, UnitsPage, attention_page, demo_page, diagnosis_page, toy_page, units_page};
 pub use json::{demo_json, diagnosis_json, toy_json};
 pub use manifest::{InputFile, Manifest, Settings};
 pub use run_folder::{NewFolder, RunFolder, Staging};
@@ -117,6 +117,15 @@ pub fn write_toy(run: &RunFolder, toy: &Toy, outcome: &Outcome, source: &Source)
 pub fn write_document(run: &RunFolder, document: &serde_json::Value, figures: &[Figure]) -> Result<(), ReportError> {
     run.write("report.json", json::pretty(document)?.as_bytes())?;
     write_figures(run, figures.iter(), "")
+}
+
+/// Writes `report.json` and `report.html` on single units.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn write_units(run: &RunFolder, document: &serde_json::Value, page: &UnitsPage) -> Result<(), ReportError> {
+    run.write("report.json", json::pretty(document)?.as_bytes())?;
+    run.write("report.html", units_page(page).as_bytes())
 }
 
 /// Writes sparse coefficients as `coefficients.safetensors`: `offsets`, `atoms` and `values` of a matrix by rows.

@@ -8,11 +8,13 @@ mod inputs;
 mod neurons;
 mod overview;
 mod toy;
+mod units;
 mod verdict;
 
 pub use attention::attention_page;
 pub use geometry::geometry_page;
 pub use toy::toy_page;
+pub use units::{Card, Example, Shows, UnitsPage, units_page};
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
