@@ -1,6 +1,7 @@
 //! What can be typed. The help texts are part of the product: each command shows an example that works.
 
 mod attribute;
+mod export;
 mod geometry;
 mod intervene;
 mod lens;
@@ -20,6 +21,7 @@ use superlens::diagnose::Basis;
 use superlens::toy::lab::TOYS;
 
 pub use attribute::{Attribute, Method};
+pub use export::{Export, Form};
 pub use geometry::{Coherence, Geometry, GeometryCommand, Pack, Readout, Room, Table};
 pub use intervene::{ChangeArg, ChangeArgs, Intervene};
 pub use lens::{Attention, Lens, Promotes};
@@ -94,6 +96,7 @@ pub enum Command {
     Toy(Toy),
     Zoo(Zoo),
     Neurons(Box<Neurons>),
+    Export(Box<Export>),
     Run(Run),
     Recover(Box<Recover>),
     Train(Box<Train>),

@@ -12,6 +12,7 @@ pub mod eval;
 mod eval_compare;
 mod eval_model;
 mod eval_rows;
+pub mod export;
 pub mod fetch;
 pub mod generate;
 pub mod geometry;

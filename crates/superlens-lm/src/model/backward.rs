@@ -180,19 +180,49 @@ impl<'a> Run<'a> {
         self.batch.types().iter().map(|&t| t as usize).collect()
     }
 
+    /// Goes back from `d`, the gradient by the MLP's neurons (`hook_post`) of `layer`, as if nothing behind them counted.
+    pub fn backward_from_neurons(&self, layer: usize, d: Mat, found: &mut Found) {
+        let w = &self.model.weights.blocks[layer];
+        let zero = Mat::zeros(d.rows(), self.model.config.d_model);
+        let mut d = self.below_mlp(layer, w, zero, |read, found| self.into_mlp(layer, w, d, read, found), found);
+        for layer in (0..layer).rev() {
+            d = self.block(layer, d, found);
+        }
+        self.embed(d, found);
+    }
+
     /// From the gradient by the stream after a block to that by the stream before it.
     fn block(&self, layer: usize, mut d: Mat, found: &mut Found) -> Mat {
         let (w, wiring) = (&self.model.weights.blocks[layer], self.model.config.wiring);
         found.at(layer, Point::ResidPost, &d);
+        if wiring == Wiring::Post {
+            found.at(layer, Point::Norm2, &d);
+            let middle = self.at(layer, Point::ResidMid);
+            let x = sum(middle, self.at(layer, Point::MlpOut));
+            d = self.through_norm(&w.ln2, found.block(layer).map(|g| &mut g.ln2), &x, d);
+        }
+        let of_mlp = d.clone();
+        self.below_mlp(layer, w, d, |read, found| self.mlp(layer, w, of_mlp, read, found), found)
+    }
+
+    /// What is below a block's MLP: `d` is the gradient by the stream around it, `mlp` gives that by what it reads.
+    fn below_mlp(
+        &self,
+        layer: usize,
+        w: &BlockWeights,
+        mut d: Mat,
+        mlp: impl FnOnce(&Mat, &mut Found) -> Mat,
+        found: &mut Found,
+    ) -> Mat {
         let before = self.at(layer, Point::ResidPre);
         let norm1 =
             |found: &mut Found, x: &Mat, d| self.through_norm(&w.ln1, found.block(layer).map(|g| &mut g.ln1), x, d);
         let norm2 =
             |found: &mut Found, x: &Mat, d| self.through_norm(&w.ln2, found.block(layer).map(|g| &mut g.ln2), x, d);
-        match wiring {
+        match self.model.config.wiring {
             Wiring::Pre | Wiring::Sandwich => {
                 let middle = self.at(layer, Point::ResidMid);
-                let read = self.mlp(layer, w, d.clone(), self.at(layer, Point::Norm2), found);
+                let read = mlp(self.at(layer, Point::Norm2), found);
                 found.at(layer, Point::Norm2, &read);
                 add(&norm2(found, middle, read), &mut d);
                 found.at(layer, Point::ResidMid, &d);
@@ -201,7 +231,7 @@ impl<'a> Run<'a> {
                 add(&norm1(found, before, read), &mut d);
             }
             Wiring::Parallel => {
-                let of_mlp = self.mlp(layer, w, d.clone(), self.at(layer, Point::Norm2), found);
+                let of_mlp = mlp(self.at(layer, Point::Norm2), found);
                 found.at(layer, Point::Norm2, &of_mlp);
                 let of_attention = self.attention(layer, w, d.clone(), self.at(layer, Point::Norm1), found);
                 found.at(layer, Point::Norm1, &of_attention);
@@ -209,10 +239,7 @@ impl<'a> Run<'a> {
                 add(&norm1(found, before, of_attention), &mut d);
             }
             Wiring::Post => {
-                let middle = self.at(layer, Point::ResidMid);
-                found.at(layer, Point::Norm2, &d);
-                d = norm2(found, &sum(middle, self.at(layer, Point::MlpOut)), d);
-                let read = self.mlp(layer, w, d.clone(), middle, found);
+                let read = mlp(self.at(layer, Point::ResidMid), found);
                 add(&read, &mut d);
                 found.at(layer, Point::ResidMid, &d);
                 found.at(layer, Point::Norm1, &d);
@@ -233,7 +260,12 @@ impl<'a> Run<'a> {
             let grad = found.block(layer).and_then(|g| g.post_mlp.as_mut());
             d = self.through_norm(norm, grad, &w.mlp.out.apply(post), d);
         }
-        let mut d = back(&w.mlp.out, found.block(layer).map(|g| &mut g.mlp.out), post, &d);
+        let d = back(&w.mlp.out, found.block(layer).map(|g| &mut g.mlp.out), post, &d);
+        self.into_mlp(layer, w, d, read, found)
+    }
+
+    /// From the gradient by the MLP's neurons to that by what it reads, `read`.
+    fn into_mlp(&self, layer: usize, w: &BlockWeights, mut d: Mat, read: &Mat, found: &mut Found) -> Mat {
         found.at(layer, Point::Post, &d);
         let f = self.model.config.activation;
         let pre = self.at(layer, Point::Pre);

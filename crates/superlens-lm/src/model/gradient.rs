@@ -78,6 +78,37 @@ impl Transformer {
         Ok(Gradients { at: of(&mut run.kept)?, by: of(&mut found.sites)?, logits: run.logits })
     }
 
+    /// How a sum over the neurons of one layer's MLP, weighed by `weights` `[tokens, d_mlp]`, changes with the activations at sites before it, by
+    /// every way through the model: through attention and all layers between. `logits` are those of the run.
+    ///
+    /// # Errors
+    /// As [`gradients`](Self::gradients). Panics on a layer that isn't there and on weights of another shape.
+    pub fn gradients_of_neurons(
+        &self,
+        batch: &Batch,
+        layer: usize,
+        weights: &dyn Fn(&Mat) -> Vec<Mat>,
+        sites: &[Site],
+    ) -> Result<Vec<Gradients>, String> {
+        self.has_gradients()?;
+        if let Some(site) = sites.iter().find(|site| !site.has_gradient()) {
+            return Err(format!("{site}: no gradient is computed by it"));
+        }
+        let run = Run::new(self, batch, &mut |_, _| {});
+        let neurons = &run.kept[&Site::Block(layer, Point::Post)];
+        let kept = |all: &BTreeMap<Site, Mat>| -> Result<BTreeMap<Site, Mat>, String> {
+            let missing = |site: &Site| format!("{site}: isn't before the neurons of layer {layer}");
+            sites.iter().map(|site| Ok((*site, all.get(site).ok_or_else(|| missing(site))?.clone()))).collect()
+        };
+        let each = weights(neurons).into_iter().map(|d| {
+            assert_eq!(d.shape(), neurons.shape(), "a weight for each neuron at each token");
+            let mut found = Found::new(sites, None);
+            run.backward_from_neurons(layer, d, &mut found);
+            Ok(Gradients { at: kept(&run.kept)?, by: kept(&found.sites)?, logits: run.logits.clone() })
+        });
+        each.collect()
+    }
+
     /// Integrated gradients at a site: (activations − baseline) × the mean gradient over `steps` midpoints between the two. They add up to the
     /// difference that the number makes, the better the more steps. `baseline` is of the shape of the activations.
     ///
@@ -187,6 +218,53 @@ mod tests {
             }
         }
         assert!(families > 35, "{families}");
+    }
+
+    #[test]
+    fn gradients_of_neurons_are_those_of_finite_differences_on_every_wiring() {
+        let folders = std::fs::read_dir(fixtures()).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir());
+        let mut checked = 0;
+        for path in folders {
+            let family = path.file_name().unwrap().to_string_lossy().into_owned();
+            let model = load(&path).unwrap();
+            let (layer, neuron) = (model.config.layers.len() - 1, 3);
+            let sites = [Site::Block(layer, Point::ResidPre), Site::Embed];
+            let weights =
+                |post: &Mat| vec![Mat::from_fn(post.rows(), post.cols(), |_, j| f32::from(u8::from(j == neuron)))];
+            let Ok(found) = model.gradients_of_neurons(&batch(), layer, &weights, &sites) else { continue };
+            checked += 1;
+            for site in sites {
+                let by = &found[0].by[&site];
+                let size = found[0].at[&site].data().iter().map(|x| x.abs()).sum::<f32>() / by.data().len() as f32;
+                let direction = |i: usize, j: usize| ((11 * i + 5 * j + 1) as f32).sin() * size.max(1e-3);
+                let want: f64 = (0..by.rows())
+                    .flat_map(|i| (0..by.cols()).map(move |j| (i, j)))
+                    .map(|(i, j)| f64::from(by[(i, j)] * direction(i, j)))
+                    .sum();
+                let sum = |h: f32| {
+                    let (mut sum, post) = (0.0, Site::Block(layer, Point::Post));
+                    let both = Sites::new([site, post], &model.config);
+                    model.forward(&batch(), &both, None, &mut |at, x| {
+                        if at == site {
+                            for i in 0..x.rows() {
+                                x.row_mut(i).iter_mut().enumerate().for_each(|(j, x)| *x += h * direction(i, j));
+                            }
+                        } else if at == post {
+                            sum = (0..x.rows()).map(|i| f64::from(x[(i, neuron)])).sum();
+                        }
+                    });
+                    sum
+                };
+                let h = 2e-3;
+                let moved = (sum(h) - sum(-h)) / f64::from(2.0 * h);
+                let length = by.data().iter().map(|d| f64::from(d * size.max(1e-3)).powi(2)).sum::<f64>().sqrt();
+                assert!(
+                    (moved - want).abs() < 5e-3 * (want.abs() + length) + 2e-4,
+                    "{family}, {site}: {moved} and {want}"
+                );
+            }
+        }
+        assert!(checked > 35, "{checked}");
     }
 
     #[test]

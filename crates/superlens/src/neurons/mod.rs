@@ -5,6 +5,8 @@
 
 mod contexts;
 pub mod facets;
+pub mod features;
+pub mod files;
 pub mod patterns;
 mod pictures;
 pub mod profile;
