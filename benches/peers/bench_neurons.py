@@ -1,16 +1,19 @@
 """One pass over a store of activations for every unit: PyTorch, vectorised, against `superlens neurons`' pass.
 
-    python bench_neurons.py --make /tmp/neurons.f16 --rows 1000000 --units 4096      # once: random half-precision rows
-    python bench_neurons.py --rows 1000000 --units 4096 --file /tmp/neurons.f16      # PyTorch, from the mapped file
+    python bench_neurons.py --make rows.npy --rows 1000000 --units 4096     # once: rows in half precision, 8 GB
+    superlens store import rows.npy --out rows && rm rows.npy
+    python bench_neurons.py --store rows                                    # PyTorch
+    superlens neurons rows --profile-only                                   # superlens
 
 What both keep for each unit: the 20 largest values with their rows, mean, variance, skewness and kurtosis, the share of rows above zero, and a
-histogram of four bins an octave on both sides of zero, from which quantiles are read. The file is in the page cache, as after a first run.
+histogram of four bins an octave on both sides of zero, from which quantiles are read. Both read the same store, from the page cache: run each twice.
 """
-import argparse, time
+import argparse, glob, os, time
 import numpy as np, torch
+from safetensors import safe_open
 
 ap = argparse.ArgumentParser()
-ap.add_argument("--make"); ap.add_argument("--file"); ap.add_argument("--rows", type=int, default=1_000_000)
+ap.add_argument("--make"); ap.add_argument("--store"); ap.add_argument("--rows", type=int, default=1_000_000)
 ap.add_argument("--units", type=int, default=4096); ap.add_argument("--block", type=int, default=4096)
 ap.add_argument("--top", type=int, default=20); ap.add_argument("--threads", type=int, default=0)
 ap.add_argument("--histogram", choices=["bincount", "none"], default="bincount")
@@ -33,15 +36,21 @@ def bins(x):
     bits = x.view(torch.int32); size = ((bits & 0x7FFFFFFF) >> 21).sub_((127 - 16) << 2).clamp_(0, SIDE - 1)
     return torch.where(bits < 0, SIDE - 1 - size, SIDE + size)
 
-rows = torch.from_numpy(np.load(args.file, mmap_mode="r"))
+shards = [safe_open(p, framework="pt") for p in sorted(glob.glob(os.path.join(args.store, "*", "shard-*.safetensors")))]
+parts = [shard.get_slice("activations") for shard in shards]
+args.rows = sum(p.get_shape()[0] for p in parts); args.units = parts[0].get_shape()[1]
+def blocks():
+    for p in parts:
+        n = p.get_shape()[0]
+        for i in range(0, n, args.block): yield p[i:min(i + args.block, n)]
 start = time.perf_counter()
 u = args.units
 powers = torch.zeros(4, u, dtype=torch.float64); above = torch.zeros(u, dtype=torch.int64)
 top = torch.full((args.top, u), -float("inf")); at = torch.zeros((args.top, u), dtype=torch.int64)
 counts = torch.zeros(u * 2 * SIDE, dtype=torch.int64); offset = (torch.arange(u) * 2 * SIDE)[None]
-centre = rows[:64].float().mean(0)
-for i in range(0, args.rows, args.block):
-    x = rows[i:i + args.block].float(); c = x - centre; c2 = c * c
+centre, i = parts[0][:64].float().mean(0), 0
+for block in blocks():
+    x = block.float(); c = x - centre; c2 = c * c
     powers[0] += c.sum(0); powers[1] += c2.sum(0); powers[2] += (c2 * c).sum(0); powers[3] += (c2 * c2).sum(0)
     above += (x > 0).sum(0)
     v, k = x.topk(min(args.top, x.shape[0]), dim=0)
@@ -49,6 +58,7 @@ for i in range(0, args.rows, args.block):
     top, pick = both.topk(args.top, dim=0); at = where.gather(0, pick)
     if args.histogram == "bincount":
         counts += torch.bincount((bins(x).long() + offset).flatten(), minlength=u * 2 * SIDE)
+    i += x.shape[0]
 m = powers / args.rows
 variance = m[1] - m[0] ** 2
 kurtosis = (m[3] - 4 * m[0] * m[2] + 6 * m[0] ** 2 * m[1] - 3 * m[0] ** 4) / variance ** 2

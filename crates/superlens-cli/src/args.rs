@@ -1,7 +1,9 @@
 //! What can be typed. The help texts are part of the product: each command shows an example that works.
 
 mod attribute;
+mod basis;
 mod export;
+mod feeds;
 mod geometry;
 mod intervene;
 mod lens;
@@ -21,7 +23,9 @@ use superlens::diagnose::Basis;
 use superlens::toy::lab::TOYS;
 
 pub use attribute::{Attribute, Method};
+pub use basis::BasisAgainstRandom;
 pub use export::{Export, Form};
+pub use feeds::Feeds;
 pub use geometry::{Coherence, Geometry, GeometryCommand, Pack, Readout, Room, Table};
 pub use intervene::{ChangeArg, ChangeArgs, Intervene};
 pub use lens::{Attention, Lens, Promotes};
@@ -97,6 +101,9 @@ pub enum Command {
     Zoo(Zoo),
     Neurons(Box<Neurons>),
     Export(Box<Export>),
+    #[command(name = "basis")]
+    Basis(BasisAgainstRandom),
+    Feeds(Feeds),
     Run(Run),
     Recover(Box<Recover>),
     Train(Box<Train>),

@@ -55,6 +55,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Zoo(zoo) => commands::zoo::run(zoo, cli.global),
         Command::Neurons(neurons) => commands::neurons::run(neurons, cli.global),
         Command::Export(export) => commands::export::run(export, cli.global),
+        Command::Feeds(feeds) => commands::feeds::run(feeds, cli.global),
+        Command::Basis(basis) => commands::basis::run(basis, cli.global),
         Command::Train(train) => commands::train::run(train, cli.global),
         Command::Eval(eval) => commands::eval::run(eval, cli.global),
         Command::Synth(synth) => commands::synth::run(synth, cli.global),

@@ -9,13 +9,13 @@ use serde::Serialize;
 use superlens::diagnose::{self, Basis, Diagnosis, Options};
 use superlens::report::{self, InputFile, RunFolder, Source};
 use superlens::sae::Sae;
-use superlens_tensor::Mat;
-use superlens_tensor::io::{self, Loaded, ReadOptions};
+use superlens_tensor::io::{Loaded, ReadOptions};
 
 use super::activations::Held;
 use super::changes::is_transcoder;
 use super::diagnose_model::{WithModel, basis_of};
 use super::eval::dictionary;
+use super::labels::{self, Labels};
 use super::{settings, summary};
 use crate::args::{BasisArg, Diagnose, Global};
 use crate::failure::Failure;
@@ -39,7 +39,11 @@ pub fn run(args: &Diagnose, global: Global) -> Result<(), Failure> {
     let hook = args.part.hook.as_deref().filter(|_| args.asked.model.is_none() || args.input.is_dir());
     let held = Held::read(&args.input, &options, hook, "diagnose", global.seed)?;
     let hook = args.part.hook.clone().or(held.loaded.key.clone().filter(|_| args.input.is_dir()));
-    let labels = args.labels.as_deref().map(|path| read_labels(path, args, &held)).transpose()?;
+    let labels = args
+        .labels
+        .as_deref()
+        .map(|path| labels::read(path, args.labels_key.as_deref(), &args.input, &held))
+        .transpose()?;
     let loaded = held.loaded;
     let basis = args.basis.map_or_else(|| hook.as_deref().map_or(Basis::Unknown, basis_of), BasisArg::basis);
     let sae = args.sae.as_deref().map(|path| read_dictionary(path, &loaded)).transpose()?;
@@ -84,34 +88,6 @@ pub fn run(args: &Diagnose, global: Global) -> Result<(), Failure> {
         }
     }
     Ok(out.flush()?)
-}
-
-/// Labels as they were read, one row for each row of activations.
-struct Labels {
-    mat: Mat,
-    path: String,
-    bytes: u64,
-    sha256: String,
-}
-
-/// Labels for the rows that are held, out of one for each row there is. A single vector is one concept.
-fn read_labels(path: &Path, args: &Diagnose, held: &Held) -> Result<Labels, Failure> {
-    let options = ReadOptions { key: args.labels_key.clone(), flatten: false };
-    let read = io::read_labels(path, &options).map_err(Failure::input)?;
-    let mut mat = if read.shape.len() == 1 { read.mat.transposed() } else { read.mat };
-    if mat.rows() != held.of {
-        return Err(Failure::Input(format!(
-            "{}: labels for {} rows, but {} has {}; one row of labels is needed for each row of activations, in the same order",
-            path.display(),
-            mat.rows(),
-            args.input.display(),
-            held.of
-        )));
-    }
-    if let Some(rows) = &held.rows {
-        mat = mat.select_rows(&rows.iter().map(|&row| row as usize).collect::<Vec<_>>());
-    }
-    Ok(Labels { mat, path: path.display().to_string(), bytes: read.bytes, sha256: read.sha256 })
 }
 
 /// A dictionary that rebuilds what it reads, as wide as the activations.
