@@ -3,7 +3,7 @@
     python bench_neurons.py --make rows.npy --rows 1000000 --units 4096     # once: rows in half precision, 8 GB
     superlens store import rows.npy --out rows && rm rows.npy
     python bench_neurons.py --store rows                                    # PyTorch
-    superlens neurons rows --profile-only                                   # superlens
+    superlens neurons rows --quick                                 # superlens
 
 What both keep for each unit: the 20 largest values with their rows, mean, variance, skewness and kurtosis, the share of rows above zero, and a
 histogram of four bins an octave on both sides of zero, from which quantiles are read. Both read the same store, from the page cache: run each twice.

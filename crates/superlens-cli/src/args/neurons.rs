@@ -43,6 +43,9 @@ pub struct Neurons {
     /// Tokens of context after it
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(..=1024))]
     pub after: u16,
+    /// Only what one pass over the rows keeps: no facets, no triggers, no rules
+    #[arg(long)]
+    pub quick: bool,
     /// The images that the rows are of: samples × height × width, perhaps with channels; a .npy, .npz or .safetensors file
     #[arg(long, value_name = "FILE")]
     pub images: Option<PathBuf>,

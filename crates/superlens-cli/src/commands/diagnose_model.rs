@@ -1,16 +1,13 @@
 //! `diagnose --model`: the model asked what it makes of the layer that its activations are of.
 
 use superlens::diagnose::{Basis, Diagnosis, Hypothesis};
-use superlens_lm::corpus::{Documents, Plan, Windows};
-use superlens_lm::generate::{self, Choice};
-use superlens_lm::intervene::{Ablated, Changes, Text, Uses, read_texts, uses};
+use superlens_lm::intervene::{Ablated, Text, Uses, uses};
 use superlens_lm::model::{Point, Site};
-use superlens_lm::tokenizer::Tokenizer;
 use superlens_tensor::Rng;
 
 use super::model_files::Model;
-use super::texts::reading;
-use crate::args::{Asked, ModelFiles, Reading, SplitArg};
+use super::model_texts;
+use crate::args::{Asked, ModelFiles};
 use crate::failure::Failure;
 
 /// Tokens on which the model is asked.

@@ -94,6 +94,7 @@ fn from_store(args: &Export, global: Global, progress: &Progress) -> Result<Cont
         groups: usize::from(args.groups),
         each: args.each,
         apart: u64::from(args.after) + 1,
+        quick: true,
         seed: global.seed,
     };
     let mut watch = |share: f64, stage: &'static str| {

@@ -46,6 +46,7 @@ pub fn run(args: &Neurons, global: Global) -> Result<(), Failure> {
         top: args.top,
         groups: usize::from(args.groups),
         apart: if tokens.is_some() { u64::from(args.after) + 1 } else { 1 },
+        quick: args.quick,
         seed: global.seed,
         ..Options::default()
     };
@@ -56,7 +57,7 @@ pub fn run(args: &Neurons, global: Global) -> Result<(), Failure> {
     let studies =
         survey(source, &units, tokens.as_ref(), &asked, &mut watch).map_err(|error| told(error, &activations))?;
     let studies: Vec<&Study> = chosen.iter().map(|&u| &studies[u]).collect();
-    let rules = tokens.as_ref().map(|tokens| {
+    let rules = tokens.as_ref().filter(|_| !args.quick).map(|tokens| {
         let watch = &mut |share: f64| progress.at(share, "growing rules");
         explain(source, &units, &chosen, tokens, &Limits::default(), global.seed, watch)
     });
@@ -140,7 +141,7 @@ fn overview(out: &mut dyn Write, studies: &[&Study], shown: &Shown) -> Result<()
     let word = shown.units.word();
     let dead = studies.iter().filter(|s| s.profile.dead()).count();
     let dense = studies.iter().filter(|s| s.profile.dense()).count();
-    let several = studies.iter().filter(|s| s.facets > 1).count();
+    let several = studies.iter().filter(|s| s.polysemantic()).count();
     writeln!(
         out,
         "{} {word}s over {} rows: {dead} never above zero, {dense} above it in more than a tenth of the rows;",
@@ -158,7 +159,7 @@ fn overview(out: &mut dyn Write, studies: &[&Study], shown: &Shown) -> Result<()
             format!("{:.3}", p.mean),
             format!("{:.4}", p.density),
             p.kurtosis.map_or("–".into(), |k| format!("{k:.1}")),
-            study.facets.to_string(),
+            study.facets.map_or("–".into(), |n| n.to_string()),
             study.patterns.as_ref().map_or("–".into(), |p| p.found.len().to_string()),
             example,
         ]);
@@ -185,7 +186,7 @@ fn in_full(out: &mut dyn Write, study: &Study, shown: &Shown) -> Result<(), Fail
         p.min,
         p.max
     )?;
-    writeln!(out, "  {} on {} examples", counted(study.facets, "facet"), study.examples)?;
+    writeln!(out, "  {} on {} examples", study.facets.map_or("facets not looked for".into(), |n| counted(n, "facet")), study.examples)?;
     if let Some(patterns) = &study.patterns {
         let n = counted(patterns.found.len(), "trigger");
         writeln!(

@@ -59,7 +59,7 @@ fn about(studies: &[&Study], rules: Option<&[Explained]>, shown: &Shown) -> Vec<
         shown.source.len(),
         count(&|s| s.profile.dead()),
         count(&|s| s.profile.dense()),
-        count(&|s| s.facets > 1)
+        count(&|s| s.polysemantic())
     )];
     if let Some(rules) = rules {
         let mut scores: Vec<f64> = rules.iter().filter_map(|r| r.correlation).collect();
@@ -80,7 +80,7 @@ fn card(study: &Study, rule: Option<&Explained>, shown: &Shown) -> Card {
         ("above zero".to_string(), format!("{:.2} %", 100.0 * p.density)),
         ("mean".into(), format!("{:.3}", p.mean)),
         ("kurtosis".into(), number(p.kurtosis)),
-        ("facets".into(), study.facets.to_string()),
+        ("facets".into(), study.facets.map_or("–".into(), |n| n.to_string())),
     ];
     if let Some(patterns) = &study.patterns {
         facts.push(("triggers".into(), patterns.found.len().to_string()));
@@ -127,5 +127,5 @@ fn example(peak: &Peak, facet: Option<usize>, study: &Study, shown: &Shown) -> E
         }
         (None, None) => Shows::Row(peak.row),
     };
-    Example { value: peak.value, facet: facet.filter(|_| study.facets > 1), shows }
+    Example { value: peak.value, facet: facet.filter(|_| study.polysemantic()), shows }
 }

@@ -9,7 +9,7 @@ use crate::verdict::{Basis, Mechanism, Verdict};
 /// Share of what speaks for `orthogonal` that one mechanism needs to be named.
 const NAMED: f64 = 0.5;
 /// What it costs to say superposition wrongly, where every other error costs one: it is the answer that people are too quick to give.
-const FALSE_SUPERPOSITION: f64 = 2.0;
+const FALSE_SUPERPOSITION: f64 = 3.0;
 /// Confidence that too few rows are too few.
 const TOO_FEW: f64 = 0.98;
 /// Reasons that are given against each alternative.

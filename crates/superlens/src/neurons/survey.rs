@@ -28,12 +28,14 @@ pub struct Options {
     pub each: usize,
     /// Rows that two examples are apart at least.
     pub apart: u64,
+    /// Only what the pass over the rows keeps: no facets, no patterns.
+    pub quick: bool,
     pub seed: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { top: 20, groups: 4, each: 5, apart: 8, seed: 0 }
+        Options { top: 20, groups: 4, each: 5, apart: 8, quick: false, seed: 0 }
     }
 }
 
@@ -46,11 +48,27 @@ pub struct Study {
     /// Boundaries of groups of equally many rows above zero, lowest first, and examples of each group.
     pub boundaries: Vec<f32>,
     pub groups: Vec<Vec<Peak>>,
-    /// How many facets the examples on which it clearly responds fall into, and how many examples those were.
-    pub facets: usize,
+    /// How many facets the examples on which it clearly responds fall into, and how many examples those were; `None` where none were looked for.
+    pub facets: Option<usize>,
     pub examples: usize,
     /// Where the rows have tokens.
     pub patterns: Option<Patterns>,
+}
+
+impl Study {
+    /// What its profile says alone.
+    fn plain(mut profile: Profile, options: &Options) -> Study {
+        let (boundaries, groups) = profile.by_quantile(options.groups, options.each);
+        let top = profile.spaced_top(options.top, options.apart);
+        profile.bins.forget_rows();
+        let top = top.into_iter().map(|p| (p, None)).collect();
+        Study { profile, top, boundaries, groups, facets: None, examples: 0, patterns: None }
+    }
+
+    /// On more than one kind of row.
+    pub fn polysemantic(&self) -> bool {
+        self.facets.is_some_and(|n| n > 1)
+    }
 }
 
 /// Surveys all `units` over `source`; `watch` hears the share that is done and may end it.
@@ -67,6 +85,9 @@ pub fn survey(
     let profiles = pass(source, units, candidates(options.top), options.seed, watch)?;
     if watch(0.9, "looking at examples").is_break() {
         return Err(SurveyError::Stopped);
+    }
+    if options.quick {
+        return Ok(profiles.into_par_iter().map(|profile| Study::plain(profile, options)).collect());
     }
     let ground = Ground::of(source, tokens, options.seed);
     Ok(profiles.into_par_iter().map(|profile| study(source, units, tokens, &ground, profile, options)).collect())
@@ -140,29 +161,22 @@ fn study(
     units: &Units,
     tokens: Option<&Tokens>,
     ground: &Ground,
-    mut profile: Profile,
+    profile: Profile,
     options: &Options,
 ) -> Study {
-    let (boundaries, groups) = profile.by_quantile(options.groups, options.each);
     let examples = responding(&profile, options.apart);
     let rows: Vec<u64> = examples.iter().map(|p| p.row).collect();
     let found = facets(&rest_of_layer(source, units, profile.unit, ground, &rows));
     let of = |peak: &Peak| rows.iter().position(|row| *row == peak.row).map(|i| found.of[i]);
-    let top = profile.spaced_top(options.top, options.apart);
-    let patterns = tokens.zip(ground.texts.as_ref()).map(|(tokens, texts)| {
+    let mut study = Study::plain(profile, options);
+    study.top.iter_mut().for_each(|(peak, facet)| *facet = of(peak));
+    study.facets = Some(if examples.is_empty() { 0 } else { found.count });
+    study.examples = examples.len();
+    study.patterns = tokens.zip(ground.texts.as_ref()).map(|(tokens, texts)| {
         let contexts: Vec<Vec<u32>> = rows.iter().map(|&row| words(tokens, row)).collect();
         patterns(&contexts, texts, options.seed)
     });
-    profile.bins.forget_rows();
-    Study {
-        top: top.into_iter().map(|p| (p, of(&p))).collect(),
-        boundaries,
-        groups,
-        facets: if examples.is_empty() { 0 } else { found.count },
-        examples: examples.len(),
-        patterns,
-        profile,
-    }
+    study
 }
 
 /// Examples on which the unit clearly responds: the largest, and some from below, where another meaning may hide.
@@ -255,7 +269,7 @@ mod tests {
             let found = survey(Source::Matrix(&x), &Units::Neurons(48), None, &Options::default(), &mut |_, _| {
                 ControlFlow::Continue(())
             });
-            found.unwrap()[0].facets == carried
+            found.unwrap()[0].facets == Some(carried)
         });
         let right = right.count();
         assert!(right >= 5, "{right} of 6");
