@@ -170,6 +170,9 @@ pub struct Diagnose {
     /// A dictionary for these activations, in any format that `superlens eval` reads: its directions are put to the rows beside those found
     #[arg(long, value_name = "DIR")]
     pub sae: Option<PathBuf>,
+    /// So many attention heads, whose columns lie side by side: features within and across them, and each head by itself
+    #[arg(long, value_name = "N", value_parser = one_at_least)]
+    pub heads: Option<usize>,
     #[command(flatten)]
     pub asked: Asked,
     /// Folder for report.html, report.json and the figures; without it nothing is written

@@ -38,8 +38,8 @@ pub struct Export {
     /// Examples around the largest values of a unit
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = super::one_at_least)]
     pub top: usize,
-    /// Groups of equally many rows above zero, and examples of each
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=64))]
+    /// Groups of the rows above zero, up to the median, 90 %, 99 % and so on, and examples of each
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=12))]
     pub groups: u16,
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = super::one_at_least)]
     pub each: usize,

@@ -34,8 +34,8 @@ pub struct Neurons {
     /// Examples around the largest values of a unit
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = super::one_at_least)]
     pub top: usize,
-    /// Groups of equally many rows above zero from which examples are drawn
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    /// Groups from which examples are drawn: of the rows above zero up to the median, 90 %, 99 % and so on
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=12))]
     pub groups: u16,
     /// Tokens of context before an example
     #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u16).range(..=1024))]

@@ -57,7 +57,7 @@ pub fn run(args: &Diagnose, global: Global) -> Result<(), Failure> {
 
     let labels = labels.map(|labels| labels.mat);
     let (seed, of_rows) = (global.seed, Some(held.of));
-    let options = Options { basis, seed, labels, of_rows, sae, ..Options::default() };
+    let options = Options { basis, seed, labels, of_rows, sae, heads: args.heads, ..Options::default() };
     let mut watch = |at: diagnose::Progress| {
         progress.at(at.fraction, at.stage);
         ControlFlow::Continue(())

@@ -133,7 +133,7 @@ fn create_run(out: &std::path::Path, args: &Neurons, global: Global) -> Result<R
 pub fn ranked<'a>(studies: &[&'a Study]) -> Vec<&'a Study> {
     let mut ranked = studies.to_vec();
     let triggers = |s: &Study| s.patterns.as_ref().map_or(0, |p| p.found.len());
-    ranked.sort_by_key(|s| (std::cmp::Reverse((s.facets, triggers(s), s.examples)), s.profile.unit));
+    ranked.sort_by_key(|s| (std::cmp::Reverse((triggers(s), s.facets, s.examples)), s.profile.unit));
     ranked
 }
 
@@ -186,7 +186,12 @@ fn in_full(out: &mut dyn Write, study: &Study, shown: &Shown) -> Result<(), Fail
         p.min,
         p.max
     )?;
-    writeln!(out, "  {} on {} examples", study.facets.map_or("facets not looked for".into(), |n| counted(n, "facet")), study.examples)?;
+    writeln!(
+        out,
+        "  {} on {} examples",
+        study.facets.map_or("facets not looked for".into(), |n| counted(n, "facet")),
+        study.examples
+    )?;
     if let Some(patterns) = &study.patterns {
         let n = counted(patterns.found.len(), "trigger");
         writeln!(
@@ -210,7 +215,8 @@ fn in_full(out: &mut dyn Write, study: &Study, shown: &Shown) -> Result<(), Fail
         writeln!(out, "  {:>9.3}{facet}  {}", peak.value, shown.short(peak.row))?;
     }
     for (g, group) in study.groups.iter().enumerate().rev() {
-        writeln!(out, "  {:.3} to {:.3}:", study.boundaries[g], study.boundaries[g + 1])?;
+        let part = neurons_page::between(g, study.groups.len());
+        writeln!(out, "  {:.3} to {:.3}, {part}:", study.boundaries[g], study.boundaries[g + 1])?;
         for peak in group {
             writeln!(out, "  {:>9.3}  {}", peak.value, shown.short(peak.row))?;
         }

@@ -1,5 +1,6 @@
 //! The report of `superlens neurons`: the page, from what was found.
 
+use superlens::neurons::profile::quantiles;
 use superlens::neurons::rules::{Explained, explanation};
 use superlens::neurons::{Peak, Study};
 use superlens::report::{Card, Example, RunFolder, Shows, UnitsPage, write_units};
@@ -42,7 +43,7 @@ pub fn write(
         }
         let mut most = ranked(&live);
         most.truncate(SHOWN);
-        let about = "By the number of facets, then of triggers.";
+        let about = "By the number of triggers, then of facets.";
         sections.push(("Most polysemantic".into(), about.into(), cards(&most)));
     }
     let page = UnitsPage { name: name.into(), word: word.into(), about: about(studies, rules, shown), sections };
@@ -95,7 +96,12 @@ fn card(study: &Study, rule: Option<&Explained>, shown: &Shown) -> Card {
         study.top.iter().take(EXAMPLES).map(|(peak, f)| example(peak, *f, study, shown)).collect(),
     )];
     for (g, group) in study.groups.iter().enumerate().rev() {
-        let title = format!("From {:.3} to {:.3}", study.boundaries[g], study.boundaries[g + 1]);
+        let title = format!(
+            "From {:.3} to {:.3}: {}",
+            study.boundaries[g],
+            study.boundaries[g + 1],
+            between(g, study.groups.len())
+        );
         groups.push((title, group.iter().take(FROM_GROUPS).map(|peak| example(peak, None, study, shown)).collect()));
     }
     let patterns = study.patterns.iter().flat_map(|p| &p.found);
@@ -108,6 +114,16 @@ fn card(study: &Study, rule: Option<&Explained>, shown: &Shown) -> Card {
         max: p.max,
         groups,
     }
+}
+
+/// Which part of the rows above zero a group is.
+pub fn between(group: usize, groups: usize) -> String {
+    let percent = |q: f64| format!("{} %", (1e5 * q).round() / 1e3);
+    let ends = quantiles(groups);
+    if group + 1 == groups {
+        return format!("above {} of the rows that are above zero", percent(ends[group]));
+    }
+    format!("between {} and {} of the rows that are above zero", percent(ends[group]), percent(ends[group + 1]))
 }
 
 /// Rules in words.

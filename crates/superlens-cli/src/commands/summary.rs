@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use superlens::diagnose::{Count, Diagnosis, Hypothesis, Part};
+use superlens::diagnose::{Count, Diagnosis, Head, Hypothesis, Part};
 use superlens::report::{Grounds, no_features, words};
 use superlens_tensor::io::Loaded;
 
@@ -27,6 +27,12 @@ pub fn write(out: &mut impl Write, input: &Path, loaded: &Loaded, diagnosis: &Di
     }
     let parts: Vec<String> = diagnosis.parts.iter().map(part).collect();
     list(out, "Parts of the layer that nothing links to the rest", &parts)?;
+    if let Some(heads) = &diagnosis.heads {
+        writeln!(out, "\n{}", heads.says)?;
+        let heading = ["head", "carries", "its own", "alone", "features"].map(str::to_string);
+        let rows: Vec<_> = std::iter::once(heading).chain(heads.heads.iter().map(head)).collect();
+        table::lines(&rows).iter().try_for_each(|line| writeln!(out, "{line}"))?;
+    }
     list(out, "What these inputs can't tell", &diagnosis.cannot_tell)?;
     list(out, "What would settle it", &layer.would_settle)
 }
@@ -72,6 +78,14 @@ fn hypothesis(h: &Hypothesis) -> [String; 6] {
         Grounds::Nothing if h.supports => [h.id.clone(), none(), none(), none(), none(), holds],
         Grounds::Nothing => [h.id.clone(), none(), none(), none(), none(), "not tested".to_string()],
     }
+}
+
+fn head(head: &Head) -> [String; 5] {
+    let alone = head.alone.as_ref();
+    let verdict =
+        alone.map_or("does not vary".into(), |a| format!("{}, {:.2}", label(a.verdict, a.mechanism), a.confidence));
+    let n = alone.and_then(|a| a.n_features).map_or("–".into(), words::count);
+    [head.index.to_string(), head.carries.to_string(), head.own.to_string(), verdict, n]
 }
 
 fn part(part: &Part) -> String {

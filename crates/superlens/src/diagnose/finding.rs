@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use superlens_tensor::Mat;
 
+use super::heads::Heads;
 use crate::verdict::{Basis, Mechanism, Verdict};
 
 /// The whole answer. Shapes: `rows × dims` activations in, one entry of `neurons` per column out.
@@ -27,6 +28,9 @@ pub struct Diagnosis {
     /// What the labels say; `None` without any, or with too few rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concepts: Option<Concepts>,
+    /// How features lie across heads; `None` where heads were not asked about, or with too few rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heads: Option<Heads>,
     /// What the dictionary that was given shows; `None` without one, or with too few rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dictionary: Option<Dictionary>,

@@ -11,6 +11,7 @@ mod complete;
 mod completion;
 mod count;
 mod finding;
+mod heads;
 mod hypotheses;
 mod labelled;
 mod light;
@@ -33,6 +34,7 @@ pub mod zoo;
 pub use crate::verdict::{Basis, Mechanism, Verdict};
 pub use arch::Rays as RayDictionary;
 pub use finding::*;
+pub use heads::{Alone, Head, Heads};
 
 use crate::sae::Sae;
 use hypotheses as test;
@@ -63,13 +65,24 @@ pub struct Options {
     pub parts: bool,
     /// Rows that there are, where the matrix holds some of them only.
     pub of_rows: Option<usize>,
+    /// Heads whose columns lie side by side, where the layer is one of attention.
+    pub heads: Option<usize>,
     /// A dictionary for activations of this width: evidence beside the directions that are found without it. The verdict does not depend on it.
     pub sae: Option<Sae>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { basis: Basis::Unknown, seed: 0, null_draws: 199, labels: None, parts: true, of_rows: None, sae: None }
+        Self {
+            basis: Basis::Unknown,
+            seed: 0,
+            null_draws: 199,
+            labels: None,
+            parts: true,
+            of_rows: None,
+            heads: None,
+            sae: None,
+        }
     }
 }
 
@@ -103,6 +116,9 @@ pub enum DiagnoseError {
         "the largest entry is {largest:e}: put to a dictionary, activations must be as it was trained on, of ordinary size"
     )]
     DictionaryRange { largest: f32 },
+    /// Heads of equally many columns there can't be.
+    #[error("{columns} columns can't be those of {heads} heads: they are no multiple of that")]
+    HeadWidth { heads: usize, columns: usize },
     /// Labels are for other rows.
     #[error("labels for {labels} rows, activations of {rows}: one row of labels is needed for each row of activations")]
     LabelRows { labels: usize, rows: usize },
@@ -137,6 +153,9 @@ pub fn diagnose(
     if let Some(sae) = options.sae.as_ref().filter(|sae| sae.d_in() != x.cols() || sae.d_out() != x.cols()) {
         return Err(DiagnoseError::DictionaryWidth { expected: sae.d_in(), columns: x.cols() });
     }
+    if let Some(heads) = options.heads.filter(|h| *h == 0 || !x.cols().is_multiple_of(*h)) {
+        return Err(DiagnoseError::HeadWidth { heads, columns: x.cols() });
+    }
     let rng = Rng::new(options.seed).fork("diagnose");
     let mut say = |stage, fraction| match watch(Progress { stage, fraction }) {
         ControlFlow::Continue(()) => Ok(()),
@@ -152,6 +171,13 @@ pub fn diagnose(
         parts_of(x, &look, options, &rng, &mut neurons, &mut say)?
     } else {
         Vec::new()
+    };
+    let heads = match options.heads.filter(|_| look.adequacy.supports) {
+        Some(count) => {
+            let alone = each_head(x, count, options, &rng, &mut say)?;
+            Some(heads::heads(&look.in_neurons, count, alone, &rng))
+        }
+        None => None,
     };
     layer.polysemantic_fraction = neurons::polysemantic_fraction(&neurons, layer.polysemantic_fraction);
     let pictures = pictures(&look, &rng);
@@ -171,6 +197,7 @@ pub fn diagnose(
         hypotheses,
         signs,
         concepts: look.concepts(options.labels.as_ref()),
+        heads,
         dictionary: look.dictionary.as_ref().map(|(told, _)| told.clone()),
         directions: look.in_neurons.clone(),
         neurons,
@@ -223,6 +250,40 @@ fn parts_of(
         });
     }
     Ok(out)
+}
+
+/// What each head's columns show by themselves.
+fn each_head(
+    x: &Mat,
+    count: usize,
+    options: &Options,
+    rng: &Rng,
+    say: &mut dyn FnMut(&'static str, f64) -> Result<(), DiagnoseError>,
+) -> Result<Vec<Option<heads::Alone>>, DiagnoseError> {
+    let wide = x.cols() / count;
+    let one = |h: usize| {
+        let narrow = x.select_cols(&(h * wide..(h + 1) * wide).collect::<Vec<_>>());
+        let constant = rows::constant_columns(&narrow);
+        let live: Vec<usize> = (0..wide).filter(|j| constant.binary_search(j).is_err()).collect();
+        if live.len() < 2 {
+            return Ok(None);
+        }
+        let stream = rng.fork("heads").fork_index(h as u64);
+        let Options { basis, seed, null_draws, .. } = *options;
+        let options = Options { basis, seed, null_draws, ..Options::default() };
+        let look = match Look::new(&narrow, live, &options, &stream, &mut |_, _| say("heads", 0.98)) {
+            Err(DiagnoseError::OneDirection) => return Ok(None),
+            other => other?,
+        };
+        let layer = verdict::layer(&look.facts(), &look.hypotheses());
+        Ok(Some(heads::Alone {
+            verdict: layer.verdict,
+            mechanism: layer.mechanism,
+            confidence: layer.confidence,
+            n_features: layer.n_features.map(|c| c.estimate),
+        }))
+    };
+    (0..count).map(one).collect()
 }
 
 /// Rows that the search reads of a matrix with `dims` columns, at most.

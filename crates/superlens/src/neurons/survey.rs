@@ -23,7 +23,7 @@ const LARGEST: usize = 48;
 pub struct Options {
     /// Examples around the largest values.
     pub top: usize,
-    /// Groups of equally many rows above zero, and examples of each.
+    /// Groups of the rows above zero, between quantiles, and examples of each.
     pub groups: usize,
     pub each: usize,
     /// Rows that two examples are apart at least.
@@ -45,7 +45,7 @@ pub struct Study {
     pub profile: Profile,
     /// The largest, largest first, each with its facet.
     pub top: Vec<(Peak, Option<usize>)>,
-    /// Boundaries of groups of equally many rows above zero, lowest first, and examples of each group.
+    /// Boundaries of groups of the rows above zero, lowest first, and examples of each group.
     pub boundaries: Vec<f32>,
     pub groups: Vec<Vec<Peak>>,
     /// How many facets the examples on which it clearly responds fall into, and how many examples those were; `None` where none were looked for.

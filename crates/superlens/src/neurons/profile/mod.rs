@@ -66,26 +66,34 @@ impl Profile {
         chosen
     }
 
-    /// Boundaries of `groups` groups between zero and the largest value that hold equally many of the rows above zero, lowest first, and up to
-    /// `each` rows of every group. Boundaries are those of bins, so that groups are equal as nearly as bins allow.
+    /// Boundaries of `groups` groups between zero and the largest value, lowest first, and up to `each` rows of every group. They lie at
+    /// [`quantiles`] of the rows above zero, as nearly as bins tell.
     pub fn by_quantile(&self, groups: usize, each: usize) -> (Vec<f32>, Vec<Vec<Peak>>) {
         if self.dead() || groups == 0 {
             return (Vec::new(), Vec::new());
         }
         let boundaries: Vec<f32> =
-            (0..=groups).map(|g| self.bins.positive_quantile(g as f64 / groups as f64, self.max)).collect();
+            quantiles(groups).into_iter().map(|q| self.bins.positive_quantile(q, self.max)).collect();
         let mut found: Vec<Vec<Peak>> = vec![Vec::new(); groups];
         let mut candidates: Vec<(u32, Peak)> = self.bins.slots().filter(|(_, p)| p.value > 0.0).collect();
         candidates.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.row.cmp(&b.1.row)));
+        // In a group so near to the top that no bin's rows lie in it, the largest do.
+        candidates.extend(self.top.iter().filter(|p| p.value > 0.0).map(|p| (u32::MAX, *p)));
         for (_, peak) in candidates {
             let g = boundaries[1..groups].partition_point(|b| *b <= peak.value);
-            if found[g].len() < each {
+            if found[g].len() < each && found[g].iter().all(|p| p.row != peak.row) {
                 found[g].push(peak);
             }
         }
         found.iter_mut().for_each(|group| group.sort_by(|a, b| b.value.total_cmp(&a.value).then(a.row.cmp(&b.row))));
         (boundaries, found)
     }
+}
+
+/// Where groups begin and end: at the median, and then ever nearer to the top, 90 %, 99 %, 99.9 %, since most of what is above zero is little.
+pub fn quantiles(groups: usize) -> Vec<f64> {
+    let inner = (1..groups).map(|g| if g == 1 { 0.5 } else { 1.0 - 10f64.powi(1 - g as i32) });
+    std::iter::once(0.0).chain(inner).chain([1.0]).collect()
 }
 
 /// Candidates that are kept for `k` examples, so that enough are left when neighbours are one.

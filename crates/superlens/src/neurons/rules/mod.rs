@@ -4,6 +4,8 @@
 //! this word, does it begin one, did that word occur near by. Read from root to leaf, a path is a conjunction of such facts and their negations; all
 //! paths that raise the unit are its explanation, and the leaf's mean is what the explanation predicts. So it is simulated and scored as an
 //! explanation of a language model is (Bills et al. 2023), by the same measures, and a unit that no words explain gets a low score.
+//!
+//! What is explained is what a unit gives above zero: where it fires. What it does below is another story, and would be told by the unit turned round.
 
 mod features;
 mod grow;
@@ -38,7 +40,7 @@ pub struct Explained {
     pub tree: Tree,
     /// Held-out rows.
     pub rows: usize,
-    /// Between what the rules say and what the unit does; `None` where either does not vary.
+    /// Between what the rules say and what the unit gives above zero; `None` where either does not vary.
     pub correlation: Option<f64>,
     /// Share of the held-out variance that is explained by the rules as they are: 1 − Σ(a − s)² / Σ(a − ā)². Below zero where the mean would do
     /// better.
@@ -72,7 +74,7 @@ pub fn explain(
         let done: Vec<Explained> = chunk
             .par_iter()
             .map(|&u| {
-                let (seen, unseen) = (column(&train_values, u), column(&test_values, u));
+                let (seen, unseen) = (firing(&train_values, u), firing(&test_values, u));
                 let tree = grow(&train_texts, &seen, limits);
                 judge(u, tree, &seen, &test_texts, &unseen)
             })
@@ -92,8 +94,9 @@ fn split(rows: &[u64]) -> (Vec<u64>, Vec<u64>) {
     (train, test)
 }
 
-fn column(m: &Mat, j: usize) -> Vec<f32> {
-    (0..m.rows()).map(|i| m[(i, j)]).collect()
+/// What a unit gives above zero.
+fn firing(m: &Mat, j: usize) -> Vec<f32> {
+    (0..m.rows()).map(|i| m[(i, j)].max(0.0)).collect()
 }
 
 fn judge(unit: usize, tree: Tree, seen: &[f32], texts: &Texts, actual: &[f32]) -> Explained {

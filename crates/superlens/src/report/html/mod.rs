@@ -4,6 +4,7 @@ mod attention;
 mod evidence;
 mod geometry;
 mod glossary;
+mod heads;
 mod inputs;
 mod neurons;
 mod overview;
@@ -79,6 +80,7 @@ fn sections(diagnosis: &Diagnosis, figures: &Figures, scope: &str) -> Markup {
         (evidence::hypotheses(diagnosis, figures, scope))
         (evidence::pictures(diagnosis, figures, scope))
         (neurons::neurons(diagnosis, figures, scope))
+        @if let Some(found) = &diagnosis.heads { (heads::heads(found)) }
         (inputs::cannot_tell(diagnosis))
     }
 }

@@ -96,7 +96,7 @@ pub fn units_page(content: &UnitsPage) -> String {
 }
 
 const STYLE: &str = "\
-.unit .facts{grid-template-columns:repeat(auto-fill,minmax(96px,1fr));margin:6px 0 14px;border:0;padding:0}.unit .facts b{font-size:18px}\
+.unit .facts{display:flex;flex-wrap:wrap;gap:8px 28px;margin:6px 0 14px;border:0;padding:0}.unit .facts b{font-size:18px}\
 .unit h3{margin:0 0 .3em;font-size:19px}.unit .split{display:grid;grid-template-columns:minmax(0,1fr) 250px;gap:24px}\
 .example{display:grid;grid-template-columns:74px minmax(0,1fr);gap:10px;padding:5px 0;border-top:1px solid var(--rule);font-size:14.5px;line-height:1.6}\
 .example .v{color:var(--soft);font-variant-numeric:tabular-nums;text-align:right}.example .v small{display:block;font-size:12px}\
@@ -185,18 +185,18 @@ fn histogram(bins: &[(f32, f32, u64)]) -> String {
         let wide = (x(*to) - x(*from)).max(1.0);
         let _ = write!(
             svg,
-            "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"{wide:.1}\" height=\"{tall:.1}\"/>",
+            "<rect fill=\"#0a66b7\" x=\"{:.1}\" y=\"{:.1}\" width=\"{wide:.1}\" height=\"{tall:.1}\"/>",
             x(*from),
             TALL - tall
         );
     }
     let zero = x(0.0);
     if (0.0..=WIDE).contains(&zero) && low < 0.0 {
-        let _ = write!(svg, "<line x1=\"{zero:.1}\" x2=\"{zero:.1}\" y1=\"0\" y2=\"{TALL}\"/>");
+        let _ = write!(svg, "<line stroke=\"#9aa4af\" x1=\"{zero:.1}\" x2=\"{zero:.1}\" y1=\"0\" y2=\"{TALL}\"/>");
     }
     let _ = write!(
         svg,
-        "<text x=\"0\" y=\"{0}\">{low:.2}</text><text x=\"{WIDE}\" y=\"{0}\" text-anchor=\"end\">{high:.2}</text></svg>",
+        "<text fill=\"#57606a\" font-size=\"11\" x=\"0\" y=\"{0}\">{low:.2}</text><text fill=\"#57606a\" font-size=\"11\" x=\"{WIDE}\" y=\"{0}\" text-anchor=\"end\">{high:.2}</text></svg>",
         TALL + 14.0
     );
     svg
