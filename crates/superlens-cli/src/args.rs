@@ -6,6 +6,7 @@ mod intervene;
 mod lens;
 mod model;
 mod onnx;
+mod probe;
 mod recover;
 mod sae;
 mod store;
@@ -26,6 +27,7 @@ pub use model::{
     Fetch, Generate, Harvest, ModelAbout, ModelFiles, Prediction, Prompt, Reading, RunModel, Sample, SplitArg, Texts,
 };
 pub use onnx::HarvestOnnx;
+pub use probe::Probe;
 pub use recover::{Recover, RecoverPhase, RecoverRows, RecoverWhat};
 pub use sae::{Convert, Eval, Synth, Train};
 pub use store::{Store, StoreCommand};
@@ -89,6 +91,7 @@ fn one_at_least(text: &str) -> Result<usize, String> {
 pub enum Command {
     Demo(Demo),
     Diagnose(Diagnose),
+    Probe(Box<Probe>),
     Toy(Toy),
     Zoo(Zoo),
     Run(Run),

@@ -24,6 +24,8 @@ mod likeliest;
 mod memory;
 pub mod model_about;
 mod model_files;
+pub mod probe;
+mod probe_table;
 pub mod promotes;
 mod prompt;
 pub mod recover;
