@@ -38,7 +38,7 @@ fn one_neuron_reads_what_one_neuron_carries() {
 
 #[test]
 fn it_takes_several_neurons_where_a_feature_is_spread() {
-    let (x, labels) = made(Layer::Superposed, SIZE, 12, 2);
+    let (x, labels) = made(Layer::Superposed, Size { rows: 16_000, neurons: 128, active: 2 }, 12, 2);
     for selector in &SELECTORS {
         let told = ask(&x, &labels, &Options { ks: vec![1, 8], selector, draws: 0, ..Options::default() });
         for c in 0..12 {
@@ -61,7 +61,7 @@ fn no_few_neurons_read_what_is_turned_and_a_direction_does() {
 
 #[test]
 fn turned_bases_tell_aligned_from_turned_layers() {
-    let size = Size { rows: 1500, neurons: 16, active: 2 };
+    let size = Size { rows: 1000, neurons: 16, active: 2 };
     let options = Options { ks: vec![1], draws: 99, ..Options::default() };
     let (mut apart, mut alarms) = (0, 0);
     for draw in 0..100 {
@@ -93,8 +93,8 @@ fn turning_whole_rows_says_the_same_as_making_the_axes() {
             for (a, w) in axes.iter().zip(&whole) {
                 let (one, other) = (a.rotation_f1.unwrap(), w.rotation_f1.unwrap());
                 assert!((one - other).abs() < 0.08, "{one} and {other} at k = {null_k}");
-                if null_k == 1 {
-                    assert_eq!((a.rotation_p.unwrap() <= 0.05, w.rotation_p.unwrap() <= 0.05), (aligned, aligned));
+                if aligned && null_k == 1 {
+                    assert_eq!((a.rotation_p, w.rotation_p), (Some(0.025), Some(0.025)));
                 }
             }
         }

@@ -6,13 +6,16 @@ use superlens_tensor::{Mat, Rng};
 
 /// Deviation of the noise on every neuron; features that are on are 0.8 to 1.2 strong.
 const NOISE: f32 = 0.1;
+/// Choices of neurons for a feature that are looked at until one shares no more than one neuron with any feature before.
+const TRIES: usize = 100;
 
 /// How features lie in the neurons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layer {
     /// A neuron carries each of as many features as there are neurons.
     Aligned,
-    /// Four to six neurons carry each of half as many features again, with random signs: a neuron carries seven or eight.
+    /// Four to six neurons carry each of half as many features again, with random signs: a neuron carries seven or eight. Two features share one
+    /// neuron at most, where there is room for that.
     Superposed,
     /// As aligned, turned by a Haar rotation.
     Rotated,
@@ -57,15 +60,36 @@ fn directions(kind: Layer, features: usize, n: usize, rng: &mut Rng) -> Mat {
     match kind {
         Layer::Aligned => Mat::from_fn(n, n, |f, j| f32::from(f == j)),
         Layer::Rotated => Mat::from_vec(n, n, haar_rotation(n, rng).iter().map(|v| *v as f32).collect()),
-        Layer::Superposed => {
-            let mut out = Mat::zeros(features, n);
-            for f in 0..features {
-                let spread = 4 + rng.below(3);
-                for &j in &rng.permutation(n)[..spread] {
-                    out[(f, j)] = if rng.chance(0.5) { 1.0 } else { -1.0 };
-                }
-            }
-            out
-        }
+        Layer::Superposed => superposed(features, n, rng),
     }
+}
+
+/// Neurons get equally many features, but for one or two, and of them as many of either sign: a neuron that few features share would read
+/// one of them by itself.
+fn superposed(features: usize, n: usize, rng: &mut Rng) -> Mat {
+    let mut out = Mat::zeros(features, n);
+    let mut taken: Vec<Vec<usize>> = Vec::with_capacity(features);
+    let mut load = vec![0usize; n];
+    let mut signs: Vec<f32> = (0..n).map(|_| if rng.chance(0.5) { 1.0 } else { -1.0 }).collect();
+    for f in 0..features {
+        let spread = 4 + rng.below(3);
+        let mut choose = || {
+            let mut order = rng.permutation(n);
+            let least = load.iter().min().copied().unwrap_or(0);
+            order.sort_by_key(|&j| load[j].saturating_sub(least + 1));
+            order.truncate(spread);
+            order
+        };
+        // Two features that share more would be hard to tell apart by any probe.
+        let fits = |of: &[usize]| taken.iter().all(|other| of.iter().filter(|j| other.contains(j)).count() < 2);
+        let first = choose();
+        let of = if fits(&first) { first } else { (0..TRIES).map(|_| choose()).find(|of| fits(of)).unwrap_or(first) };
+        for &j in &of {
+            load[j] += 1;
+            signs[j] = -signs[j];
+            out[(f, j)] = signs[j];
+        }
+        taken.push(of);
+    }
+    out
 }
