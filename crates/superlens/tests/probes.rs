@@ -23,12 +23,21 @@ fn at(study: &Study, concept: usize, k: usize) -> f64 {
     concept.f1[concept.k.iter().position(|other| *other == k).unwrap()].unwrap()
 }
 
+/// Least, middle and greatest F1 at `k` over the concepts, printed for docs/probing.md.
+fn tell(what: &str, study: &Study, k: usize) -> (f64, f64) {
+    let mut all: Vec<f64> = (0..study.concepts.len()).map(|c| at(study, c, k)).collect();
+    all.sort_by(f64::total_cmp);
+    let (low, high) = (all[0], all[all.len() - 1]);
+    println!("{what}: F1 at k = {k} from {low:.3} over {:.3} to {high:.3}", all[all.len() / 2]);
+    (low, high)
+}
+
 #[test]
 fn one_neuron_reads_what_one_neuron_carries() {
-    let (x, labels) = made(Layer::Aligned, SIZE, 12, 1);
+    let (x, labels) = made(Layer::Aligned, SIZE, 24, 1);
     let told = ask(&x, &labels, &Options { ks: vec![1, 2, 4, 8], ..Options::default() });
+    assert!(tell("aligned", &told, 1).0 > 0.95);
     for (c, concept) in told.concepts.iter().enumerate() {
-        assert!(at(&told, c, 1) > 0.95, "{concept:?}");
         assert_eq!((concept.support.as_slice(), concept.note.as_ref()), ([c].as_slice(), None));
         assert!(concept.dense_auc.unwrap() > 0.99 && concept.rotation_p.unwrap() <= 0.05, "{concept:?}");
         assert!(concept.permutation_p.unwrap() <= 0.05 && concept.rotation_effect.unwrap() > 0.2, "{concept:?}");
@@ -38,30 +47,30 @@ fn one_neuron_reads_what_one_neuron_carries() {
 
 #[test]
 fn it_takes_several_neurons_where_a_feature_is_spread() {
-    let (x, labels) = made(Layer::Superposed, Size { rows: 16_000, neurons: 128, active: 2 }, 12, 2);
+    let (x, labels) = made(Layer::Superposed, Size { rows: 12_000, neurons: 128, active: 2 }, 8, 2);
     for selector in &SELECTORS {
         let told = ask(&x, &labels, &Options { ks: vec![1, 8], selector, draws: 0, ..Options::default() });
-        for c in 0..12 {
-            let (one, eight) = (at(&told, c, 1), at(&told, c, 8));
-            assert!(one < 0.7 && eight > 0.95, "{}: {:?}", selector.id, told.concepts[c]);
-        }
+        let (_, one) = tell(selector.id, &told, 1);
+        let (eight, _) = tell(selector.id, &told, 8);
+        assert!(one < 0.7 && eight > 0.95, "{}: {one} and {eight}", selector.id);
     }
 }
 
 #[test]
 fn no_few_neurons_read_what_is_turned_and_a_direction_does() {
-    let (x, labels) = made(Layer::Rotated, SIZE, 12, 3);
+    let (x, labels) = made(Layer::Rotated, SIZE, 24, 3);
     let told = ask(&x, &labels, &Options { ks: vec![1, 2], ..Options::default() });
-    for (c, concept) in told.concepts.iter().enumerate() {
-        assert!(at(&told, c, 1) < 0.6 && concept.dense_auc.unwrap() > 0.99, "{concept:?}");
+    assert!(tell("turned", &told, 1).1 < 0.6);
+    for concept in &told.concepts {
+        assert!(concept.dense_auc.unwrap() > 0.99, "{concept:?}");
     }
     let small = told.concepts.iter().filter(|c| c.rotation_p.unwrap() <= 0.05).count();
-    assert!(small <= 3, "{small} of 12 turned features seem to lie along neurons");
+    assert!(small <= 5, "{small} of 24 turned features seem to lie along neurons");
 }
 
 #[test]
 fn turned_bases_tell_aligned_from_turned_layers() {
-    let size = Size { rows: 1000, neurons: 16, active: 2 };
+    let size = Size { rows: 800, neurons: 16, active: 2 };
     let options = Options { ks: vec![1], draws: 99, ..Options::default() };
     let (mut apart, mut alarms) = (0, 0);
     for draw in 0..100 {
@@ -106,7 +115,7 @@ fn objective(columns: &[&[f64]], target: &[f64]) -> f64 {
     let n = target.len() as f64;
     let mut w = vec![0.0; columns.len()];
     let mut left = target.to_vec();
-    for _ in 0..4000 {
+    for _ in 0..1500 {
         for (w, z) in w.iter_mut().zip(columns) {
             let slope = z.iter().zip(&left).map(|(z, l)| z * l).sum::<f64>() / n - RIDGE * *w;
             let step = slope / (1.0 + RIDGE);
@@ -127,11 +136,11 @@ fn standardised(values: impl Iterator<Item = f64>) -> Vec<f64> {
 
 #[test]
 fn the_exact_support_is_that_of_brute_force() {
-    let size = Size { rows: 400, neurons: 9, active: 3 };
+    let size = Size { rows: 300, neurons: 9, active: 3 };
     let (x, labels) = made(Layer::Superposed, size, 2, 11);
     let options = Options { ks: vec![1, 2, 3], exact: 3, nodes: u64::MAX, draws: 0, ..Options::default() };
     let told = ask(&x, &labels, &options);
-    let split = superlens::probes::sparse::Split::new(400, &Rng::new(0).fork("probe"));
+    let split = superlens::probes::sparse::Split::new(300, &Rng::new(0).fork("probe"));
     let train: Vec<usize> = split.train.iter().flat_map(Clone::clone).collect();
     let column = |j: usize| standardised(train.iter().map(|&i| f64::from(x[(i, j)])));
     let columns: Vec<Vec<f64>> = (0..9).map(column).collect();
