@@ -190,15 +190,20 @@ struct Left {
 }
 
 impl Left {
-    /// Less what `pivot` says, which has been chosen.
-    fn beside(&self, pivot: &Left, gram: &Gram) -> Left {
+    /// Its entry of Cholesky's factor in the column of `pivot`, which has been chosen, and what is then left of `b` and `a`.
+    fn less(&self, pivot: &Left, gram: &Gram) -> (f64, f64, f64) {
         let shared: f64 = self.along.iter().zip(&pivot.along).map(|(x, y)| x * y).sum();
         let root = pivot.a.max(RIDGE).sqrt();
         let by = (gram.at(self.unit, pivot.unit) - shared) / root;
+        (by, self.b - by * pivot.b / root, (self.a - by * by).max(RIDGE))
+    }
+
+    fn beside(&self, pivot: &Left, gram: &Gram) -> Left {
+        let (by, b, a) = self.less(pivot, gram);
         let mut along = Vec::with_capacity(self.along.len() + 1);
         along.extend_from_slice(&self.along);
         along.push(by);
-        Left { unit: self.unit, b: self.b - by * pivot.b / root, a: (self.a - by * by).max(RIDGE), along }
+        Left { unit: self.unit, b, a, along }
     }
 
     fn gain(&self) -> f64 {
@@ -268,10 +273,30 @@ impl Walk<'_> {
                 return;
             }
             let pivot = &left[i];
+            if more == 2 {
+                self.pair(gain, pivot, &left[i + 1..]);
+                continue;
+            }
             self.chosen.push(pivot.unit);
             let next = left[i + 1..].iter().map(|l| l.beside(pivot, self.gram)).collect();
             self.visit(gain + pivot.gain(), next);
             self.chosen.pop();
+        }
+    }
+
+    /// The best of `left` beside `pivot` and the chosen units, which is all that is missing.
+    fn pair(&mut self, gain: f64, pivot: &Left, left: &[Left]) {
+        self.nodes += 1;
+        let mut most: Option<(usize, f64)> = None;
+        for l in left {
+            let (_, b, a) = l.less(pivot, self.gram);
+            if most.is_none_or(|(_, g)| b * b / a > g) {
+                most = Some((l.unit, b * b / a));
+            }
+        }
+        if let Some((unit, more)) = most {
+            let support: Vec<usize> = self.chosen.iter().copied().chain([pivot.unit, unit]).collect();
+            self.hear(gain + pivot.gain() + more, &support);
         }
     }
 
