@@ -29,12 +29,12 @@ pub fn write(out: &mut impl Write, study: &Study, word: &str, seconds: f64) -> i
     table::wide(&lines).iter().try_for_each(|line| writeln!(out, "{line}"))?;
     writeln!(out)?;
     for concept in &study.concepts {
-        writeln!(out, "{}: {}", concept.name, concept.says(word))?;
+        writeln!(out, "{}: {}", concept.name, concept.says(word, *null_k))?;
     }
     exact(out, study)?;
     compared(out, study, shown)?;
     if let Some(first) = study.concepts.iter().find(|c| c.note.is_none()) {
-        writeln!(out, "\nselector: {}; nulls: {draws} draws of probes on {null_k} {word}s", first.selector)?;
+        writeln!(out, "\nselector: {}; nulls: {draws} draws of probes with k = {null_k}", first.selector)?;
     }
     if let Some(note) = &study.rotation_note {
         writeln!(out, "no rotation null: {note}")?;

@@ -98,8 +98,8 @@ impl Concept {
         self.f1.iter().position(|f1| f1.is_some_and(|f1| f1 >= least))
     }
 
-    /// One sentence for the reader, `word` being that of the units.
-    pub fn says(&self, word: &str) -> String {
+    /// One sentence for the reader, `word` being that of the units and `null_k` the study's.
+    pub fn says(&self, word: &str, null_k: usize) -> String {
         if let Some(note) = &self.note {
             return note.clone();
         }
@@ -118,9 +118,9 @@ impl Concept {
             some => format!("{} {word}s read it, fewer do so worse", some.len()),
         };
         let basis = match self.rotation_p {
-            Some(p) if p <= SMALL => "; the basis matters: turned axes read it worse",
-            Some(_) => "; turned axes read it as well",
-            None => "",
+            Some(p) if p <= SMALL => format!("; the basis matters: at k = {null_k} turned axes read it worse"),
+            Some(_) => format!("; at k = {null_k} turned axes read it as well"),
+            None => String::new(),
         };
         format!("{reads}{basis}")
     }
@@ -140,13 +140,13 @@ mod tests {
             ..Concept::default()
         };
         assert_eq!((concept.best(), concept.fewest()), (Some((2, 0.92)), Some(1)));
-        assert_eq!(concept.says("neuron"), "2 neurons read it, fewer do so worse");
+        assert_eq!(concept.says("neuron", 1), "2 neurons read it, fewer do so worse");
         concept.f1_interval[2] = None;
         assert_eq!(concept.fewest(), Some(2));
         concept.rotation_p = Some(0.01);
-        assert!(concept.says("neuron").ends_with("read it worse"));
+        assert!(concept.says("neuron", 1).ends_with("read it worse"));
         concept.note = Some("too rare".into());
-        assert_eq!(concept.says("neuron"), "too rare");
+        assert_eq!(concept.says("neuron", 1), "too rare");
         assert_eq!(Concept::default().best(), None);
     }
 }

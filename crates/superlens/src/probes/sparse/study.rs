@@ -30,7 +30,7 @@ pub struct Options {
     pub selector: &'static Selector,
     /// Whether all selectors are tried beside it.
     pub compare: bool,
-    /// Supports up to this size are searched exactly, at most [`exact::MOST`], and nodes of each search.
+    /// Supports of every size up to this one are searched exactly, at most [`exact::MOST`], and nodes of each search.
     pub exact: usize,
     pub nodes: u64,
     /// Draws of each null, and the size of the probes in them.
@@ -215,27 +215,32 @@ impl Asked<'_> {
             concept.auc_interval.push(auc.and_then(|a| a.interval));
         }
         concept.support = concept.fewest().map(|at| concept.supports[at].clone()).unwrap_or_default();
-        let exact: Vec<usize> = ks.iter().copied().filter(|k| *k <= self.options.exact.min(exact::MOST)).collect();
-        if !self.options.compare && exact.is_empty() {
-            return;
-        }
-        let picked: Vec<Vec<Vec<usize>>> = SELECTORS.iter().map(|s| (s.pick)(ground, target, ks)).collect();
         if self.options.compare {
             let read = |support: &Vec<usize>| Scores::of_units(ground, target, support).f1(target);
-            let told = |(s, supports): (&Selector, &Vec<Vec<usize>>)| Compared {
+            let told = |s: &Selector| Compared {
                 selector: s.id.into(),
-                f1: supports.iter().map(read).collect(),
+                f1: (s.pick)(ground, target, ks).iter().map(read).collect(),
             };
-            concept.compared = SELECTORS.iter().zip(&picked).map(told).collect();
+            concept.compared = SELECTORS.iter().map(told).collect();
         }
-        for k in exact {
-            let starts: Vec<Vec<usize>> = picked.iter().flatten().filter(|s| s.len() == k).cloned().collect();
-            let cross = ground.correlations(target);
-            if let Some(certificate) = exact::search(ground.gram(), &cross, k, &starts, self.options.nodes) {
-                let f1 = Scores::of_units(ground, target, &certificate.support).f1(target);
-                concept.exact.push(Exact { certificate, f1 });
-            }
+        if self.options.exact > 0 {
+            concept.exact = self.exact(target);
         }
+    }
+
+    /// The best supports of every size up to the one asked for. All selectors' are where the search begins.
+    fn exact(&self, target: &Target) -> Vec<Exact> {
+        let ground = self.ground;
+        let sizes: Vec<usize> = (1..=self.options.exact.min(exact::MOST).min(ground.x.cols())).collect();
+        let picked: Vec<Vec<Vec<usize>>> = SELECTORS.iter().map(|s| (s.pick)(ground, target, &sizes)).collect();
+        let cross = ground.correlations(target);
+        let one = |(at, k): (usize, &usize)| {
+            let starts: Vec<Vec<usize>> = picked.iter().map(|supports| supports[at].clone()).collect();
+            let certificate = exact::search(ground.gram(), &cross, *k, &starts, self.options.nodes)?;
+            let f1 = Scores::of_units(ground, target, &certificate.support).f1(target);
+            Some(Exact { certificate, f1 })
+        };
+        sizes.iter().enumerate().filter_map(one).collect()
     }
 
     /// Both nulls. Says why the first was not drawn, where it wasn't.
