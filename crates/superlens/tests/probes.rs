@@ -210,7 +210,7 @@ fn labels_that_belong_to_other_rows_are_not_read() {
         level[j] = 0.95 * level[j] + 0.3 * rng.normal();
         level[j]
     });
-    let mut on = vec![false; 160];
+    let mut on = [false; 160];
     on.iter_mut().for_each(|on| *on = rng.chance(0.3));
     let labels = Mat::from_fn(4000, 1, |i, _| f32::from(on[i / 25]));
     let told = ask(&x, &labels, &Options { ks: vec![1], draws: 99, ..Options::default() });
