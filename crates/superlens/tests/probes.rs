@@ -1,5 +1,6 @@
 //! Sparse probes on layers whose answer is known: `superlens::probes::sparse::planted`.
 
+use rayon::prelude::*;
 use superlens::probes::sparse::exact::RIDGE;
 use superlens::probes::sparse::planted::{Layer, Size, layer};
 use superlens::probes::sparse::{Options, SELECTORS, Study, find, study};
@@ -72,16 +73,16 @@ fn no_few_neurons_read_what_is_turned_and_a_direction_does() {
 fn turned_bases_tell_aligned_from_turned_layers() {
     let size = Size { rows: 800, neurons: 16, active: 2 };
     let options = Options { ks: vec![1], draws: 99, ..Options::default() };
-    let (mut apart, mut alarms) = (0, 0);
-    for draw in 0..100 {
+    let drawn = |draw: u64| {
         let p = |kind| {
             let (x, labels) = made(kind, size, 1, 100 + draw);
             ask(&x, &labels, &Options { seed: draw, ..options.clone() }).concepts[0].rotation_p.unwrap()
         };
-        let (aligned, turned) = (p(Layer::Aligned), p(Layer::Rotated));
-        apart += usize::from(aligned <= 0.01 && turned > 0.01);
-        alarms += usize::from(turned <= 0.05);
-    }
+        (p(Layer::Aligned), p(Layer::Rotated))
+    };
+    let ps: Vec<(f64, f64)> = (0..100).into_par_iter().map(drawn).collect();
+    let apart = ps.iter().filter(|(aligned, turned)| *aligned <= 0.01 && *turned > 0.01).count();
+    let alarms = ps.iter().filter(|(_, turned)| *turned <= 0.05).count();
     println!("{apart} of 100 apart, {alarms} turned layers with p ≤ 0.05");
     assert!(apart >= 95, "{apart} of 100");
     // A null that holds is rejected as often as its level says.

@@ -166,7 +166,9 @@ pub fn search(gram: &Gram, cross: &[f64], k: usize, starts: &[Vec<usize>], limit
     walk.visit(0.0, left);
     let mut support = walk.support.clone();
     support.sort_unstable();
-    let bound = walk.best.max(walk.open);
+    // Of a search that was stopped early the sum of single bounds may be more than all units gain, or than there is.
+    let most = if gram.units.len() <= EIGEN { gram.gain(cross, &gram.units).min(1.0) } else { 1.0 };
+    let bound = walk.best.max(walk.open.min(most));
     Some(Certificate {
         k,
         support,
