@@ -10,6 +10,7 @@ mod lens;
 mod model;
 mod neurons;
 mod onnx;
+mod probe;
 mod recover;
 mod sae;
 mod store;
@@ -34,6 +35,7 @@ pub use model::{
 };
 pub use neurons::{Neurons, UnitsOf};
 pub use onnx::HarvestOnnx;
+pub use probe::Probe;
 pub use recover::{Recover, RecoverPhase, RecoverRows, RecoverWhat};
 pub use sae::{Convert, Eval, Synth, Train};
 pub use store::{Store, StoreCommand};
@@ -97,6 +99,7 @@ fn one_at_least(text: &str) -> Result<usize, String> {
 pub enum Command {
     Demo(Demo),
     Diagnose(Diagnose),
+    Probe(Box<Probe>),
     Toy(Toy),
     Zoo(Zoo),
     Neurons(Box<Neurons>),

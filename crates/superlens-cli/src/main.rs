@@ -51,6 +51,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     pool.install(|| match &cli.command {
         Command::Demo(demo) => commands::demo::run(demo, cli.global),
         Command::Diagnose(diagnose) => commands::diagnose::run(diagnose, cli.global),
+        Command::Probe(probe) => commands::probe::run(probe, cli.global),
         Command::Toy(toy) => commands::toy::run(toy, cli.global),
         Command::Zoo(zoo) => commands::zoo::run(zoo, cli.global),
         Command::Neurons(neurons) => commands::neurons::run(neurons, cli.global),

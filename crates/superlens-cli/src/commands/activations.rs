@@ -76,8 +76,19 @@ impl Held {
         what_for: &str,
         seed: u64,
     ) -> Result<Held, Failure> {
+        Held::read_within(path, options, hook, what_for, (seed, MEMORY))
+    }
+
+    /// As [`Held::read`], with as many rows as `memory` bytes hold.
+    pub fn read_within(
+        path: &Path,
+        options: &ReadOptions,
+        hook: Option<&str>,
+        what_for: &str,
+        (seed, memory): (u64, usize),
+    ) -> Result<Held, Failure> {
         if !is_store(path, options, hook)? {
-            let sample = Sample { numbers: MEMORY as u64 / 4, run: RUN, seed };
+            let sample = Sample { numbers: memory as u64 / 4, run: RUN, seed };
             let (loaded, rows) = read_sample(path, options, sample).map_err(Failure::input)?;
             let of = loaded.shape.iter().rev().skip(1).product();
             if let Some(rows) = &rows {
@@ -86,7 +97,7 @@ impl Held {
             return Ok(Held { loaded, of, rows });
         }
         let store = Rows::open(path, hook)?;
-        let (mat, rows) = sample(&store, what_for, &Rng::new(seed))?;
+        let (mat, rows) = sample_within(&store, what_for, &Rng::new(seed), memory)?;
         let same = |j: &usize| (1..mat.rows()).all(|i| mat.row(i)[*j] == mat.row(0)[*j]);
         let constant_columns: Vec<usize> = (0..mat.cols()).filter(same).collect();
         if mat.cols() < constant_columns.len() + 2 {
@@ -116,7 +127,11 @@ fn say_sampled(what_for: &str, some: usize, all: u64) {
 
 /// As many rows of a store as may be in memory at once, spread over all and in their order, and which they are; says so where it is not all.
 pub fn sample(rows: &Rows, what_for: &str, rng: &Rng) -> Result<(Mat, Vec<u64>), Failure> {
-    let most = (MEMORY / (4 * rows.width())).max(2) as u64;
+    sample_within(rows, what_for, rng, MEMORY)
+}
+
+fn sample_within(rows: &Rows, what_for: &str, rng: &Rng, memory: usize) -> Result<(Mat, Vec<u64>), Failure> {
+    let most = (memory / (4 * rows.width())).max(2) as u64;
     let chosen: Vec<u64> = rows.sample(most, RUN, rng).into_iter().flatten().collect();
     if (chosen.len() as u64) < rows.len() {
         say_sampled(what_for, chosen.len(), rows.len());

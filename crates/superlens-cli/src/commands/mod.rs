@@ -32,6 +32,8 @@ mod model_texts;
 pub mod neurons;
 mod neurons_json;
 mod neurons_page;
+pub mod probe;
+mod probe_table;
 pub mod promotes;
 mod prompt;
 pub mod recover;

@@ -37,10 +37,14 @@ impl Logistic {
     /// All concepts go through the rows together: L-BFGS (Nocedal and Wright 2006, algorithm 7.5) with steps of their own. A concept with
     /// one class missing gets no weights. Panics where the numbers of rows differ.
     pub fn fit(x: &Mat, labels: &Mat, ridge: f64) -> Logistic {
-        assert_eq!(x.rows(), labels.rows(), "rows of {:?} and {:?}", x.shape(), labels.shape());
-        let (rows, d) = x.shape();
         let (mean, scale) = column_scales(x);
-        let z = standardised(x, &mean, &scale);
+        Logistic::fit_standardised(&standardised(x, &mean, &scale), (&mean, &scale), labels, ridge)
+    }
+
+    /// As [`Logistic::fit`], from columns less their `mean` and over their `scale` `[d]`, for whoever holds them so already.
+    pub(crate) fn fit_standardised(z: &Mat, (mean, scale): (&[f64], &[f64]), labels: &Mat, ridge: f64) -> Logistic {
+        assert_eq!(z.rows(), labels.rows(), "rows of {:?} and {:?}", z.shape(), labels.shape());
+        let (rows, d) = z.shape();
         let mut positive = vec![0usize; labels.cols()];
         for i in 0..rows {
             positive.iter_mut().zip(labels.row(i)).for_each(|(p, l)| *p += usize::from(*l > POSITIVE));
@@ -63,7 +67,7 @@ impl Logistic {
             }
             let points = Mat::from_fn(active, d, |p, j| paths[p].trial[j] as f32);
             let offsets: Vec<f32> = paths[..active].iter().map(|p| p.trial[d] as f32).collect();
-            let (loss, gradient) = evaluate(&z, &targets, &points, &offsets);
+            let (loss, gradient) = evaluate(z, &targets, &points, &offsets);
             paths[..active].par_iter_mut().enumerate().for_each(|(p, path)| {
                 path.hear(loss[p], &gradient[p * (d + 1)..(p + 1) * (d + 1)], ridge);
             });

@@ -1,13 +1,14 @@
 //! Probes: what can be read from a layer when something is known of its inputs.
 //!
 //! Linear ([`Logistic`], [`Ridge`]), of second order ([`Quadratic`]) and by the nearest rows ([`Nearest`]); [`auc()`] says how well a
-//! score tells two classes apart. All give the same bytes on any number of threads.
+//! score tells two classes apart. [`sparse`] asks how few units a concept can be read from. All give the same bytes on any number of threads.
 
 mod auc;
 mod logistic;
 mod nearest;
 mod quadratic;
 mod ridge;
+pub mod sparse;
 
 pub use auc::{auc, column_aucs};
 pub use logistic::Logistic;
