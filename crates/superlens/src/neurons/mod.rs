@@ -3,6 +3,7 @@
 //! [`Units`] is the one interface: rows of activations go in, a column for each unit comes out. Everything else here asks the same questions
 //! of whatever it is given, so that a neuron, a latent and a random direction can be held against one another.
 
+pub mod compositional;
 mod record;
 mod unit;
 
