@@ -1,7 +1,11 @@
 //! Explanations of units whose truth is planted.
 
 use superlens::neurons::compositional::{Concepts, Kind, Mask, Options, beam, exhaustive, explain_units};
+use superlens::neurons::simulate::{Chat, ChatError, Options as Asked, Request, Scored, estimate, simulate};
 use superlens_tensor::{Mat, Rng};
+
+mod simulated;
+use simulated::{Reader, answer, units};
 
 /// `n` concepts on `rows` rows: independent ones, of which each holds in a fifth to a half of the rows.
 fn concepts(rows: usize, n: usize, rng: &Rng) -> Concepts {
@@ -111,4 +115,105 @@ fn units_of_known_kind_are_told_apart() {
 
 fn on_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(work)
+}
+
+fn run(chat: &dyn Chat, n: usize, options: &Asked) -> Result<Vec<Scored>, String> {
+    simulate(&units(n, &Rng::new(4)), &vec![None; n], chat, options, &Rng::new(5), &|| ())
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> f64 {
+    let values: Vec<f64> = values.collect();
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+#[test]
+fn a_true_explanation_scores_high_and_that_of_another_unit_near_zero() {
+    let (n, options) = (40, Asked { shuffled: true, ..Asked::default() });
+    let scored = run(&Reader::default(), n, &options).unwrap();
+    let correlation = |s: &Scored| s.scores.simulation.unwrap().correlation.unwrap();
+    let least = scored.iter().map(correlation).fold(1.0, f64::min);
+    let shuffled = scored.iter().filter_map(|s| s.shuffled.as_ref()?.simulation?.correlation);
+    let (true_mean, shuffled) = (mean(scored.iter().map(correlation)), mean(shuffled));
+    println!("true: {true_mean:.4}, least {least:.4}; of another unit: {shuffled:.4}");
+    assert!(least > 0.95 && shuffled.abs() < 0.05);
+    for s in &scored {
+        let sim = s.scores.simulation.unwrap();
+        assert!((sim.correlation_squared.unwrap() - sim.correlation.unwrap().powi(2)).abs() < 1e-12);
+        assert!(sim.explained_variance_calibrated.unwrap() > 0.9 && sim.explained_variance_raw.unwrap() > 0.85);
+        let yes_or_no = [s.scores.detection.unwrap(), s.scores.fuzzing.unwrap()].map(|j| j.balanced_accuracy.unwrap());
+        assert!(yes_or_no.iter().all(|a| *a > 0.85), "{s:?}");
+        assert!(s.scores.missing.is_empty() && s.unreadable == 0);
+    }
+    let of = |f: fn(&Scored) -> f64| mean(scored.iter().map(f));
+    println!(
+        "variance: raw {:.4}, calibrated {:.4}; detection {:.3}, fuzzing {:.3}, intruder {:.3}",
+        of(|s| s.scores.simulation.unwrap().explained_variance_raw.unwrap()),
+        of(|s| s.scores.simulation.unwrap().explained_variance_calibrated.unwrap()),
+        of(|s| s.scores.detection.unwrap().balanced_accuracy.unwrap()),
+        of(|s| s.scores.fuzzing.unwrap().balanced_accuracy.unwrap()),
+        of(|s| s.intruder.unwrap().accuracy.unwrap()),
+    );
+    assert!(of(|s| s.intruder.unwrap().accuracy.unwrap()) > 0.9);
+    let of_another =
+        mean(scored.iter().map(|s| s.shuffled.as_ref().unwrap().fuzzing.unwrap().balanced_accuracy.unwrap()));
+    assert!((of_another - 0.5).abs() < 0.05, "{of_another}");
+}
+
+#[test]
+fn threads_do_not_change_scores_and_the_estimate_is_what_is_asked() {
+    let options = Asked { shuffled: true, ..Asked::default() };
+    let reader = Reader::default();
+    let one = on_threads(1, || run(&reader, 6, &options)).unwrap();
+    let asked = reader.asked.load(std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(on_threads(4, || run(&Reader::default(), 6, &options)).unwrap(), one);
+    let told = estimate(&units(6, &Rng::new(4)), &vec![None; 6], &options, &Rng::new(5));
+    assert_eq!(told.requests as usize, asked);
+}
+
+/// Answers as `by` does; the question and which attempt it is.
+struct Talker<F>(F);
+
+impl<F: Fn(&Request) -> Result<String, ChatError> + Sync> Chat for Talker<F> {
+    fn ask(&self, request: &Request) -> Result<String, ChatError> {
+        (self.0)(request)
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_asked_again_and_then_missing() {
+    let options = Asked::default();
+    let well = run(&Reader::default(), 2, &options).unwrap();
+    // Badly at first: the same scores, and the bad answers are counted.
+    let late = Talker(|r: &Request| Ok(if r.attempt == 0 { "I'd rather not".into() } else { answer(&r.user) }));
+    let late = run(&late, 2, &options).unwrap();
+    // An explanation may be any words: one that says nothing simulates nothing but zeros.
+    assert!(late.iter().all(|s| s.unreadable > 20 && s.explanation.as_deref() == Some("I'd rather not")));
+    let one_short = Talker(|r: &Request| {
+        let all = answer(&r.user);
+        Ok(if r.user.contains("\nTokens (") { all.replacen("0, ", "", 1) } else { all })
+    });
+    let short = run(&one_short, 2, &options).unwrap();
+    for (short, well) in short.iter().zip(&well) {
+        assert_eq!((short.scores.simulation, &short.scores.detection), (None, &well.scores.detection));
+        let missing = &short.scores.missing[0];
+        assert_eq!(
+            (missing.score, missing.reason.as_str()),
+            ("simulation", "31 activations for 32 tokens (3 answers)")
+        );
+    }
+    let unreadable = Talker(|_: &Request| Err(ChatError::Unreadable("garbage".into())));
+    let nothing = run(&unreadable, 2, &options).unwrap();
+    assert!(nothing.iter().all(|s| s.explanation.is_none() && s.scores.missing[0].reason.starts_with("garbage")));
+    let ended = Talker(|_: &Request| Err(ChatError::Ended("no money left".into())));
+    assert_eq!(run(&ended, 2, &options), Err("no money left".into()));
+}
+
+#[test]
+fn an_explanation_that_simulates_nothing_has_no_correlation() {
+    let given = vec![Some("nothing in particular".to_owned())];
+    let scored = simulate(&units(1, &Rng::new(4)), &given, &Reader::default(), &Asked::default(), &Rng::new(5), &|| ());
+    let scored = scored.unwrap().remove(0);
+    assert_eq!(scored.scores.simulation.unwrap().correlation, None);
+    assert_eq!(scored.scores.missing[0].score, "correlation");
+    assert_eq!(scored.scores.detection.unwrap().balanced_accuracy, Some(0.5));
 }

@@ -4,7 +4,10 @@
 //! of whatever it is given, so that a neuron, a latent and a random direction can be held against one another.
 
 pub mod compositional;
+pub mod files;
 mod record;
+pub mod score;
+pub mod simulate;
 mod unit;
 
 pub use record::{Examples, Record};

@@ -111,8 +111,11 @@ fn grow(unit: &Mask, front: &[Known], literals: &[(Formula, &Mask)]) -> Vec<Grow
     grown
 }
 
-/// Words of masks that [`exhaustive`] combines at most: seconds.
-const MOST_WORK: u128 = 1 << 31;
+/// What the longest formulas may cost, which are only counted, and shorter ones, which are kept: pairs times words, and what a pair costs beside: seconds.
+const MOST_COUNTED: u128 = 1 << 33;
+const MOST_GROWN: u128 = 1 << 28;
+const COUNTING: u128 = 4;
+const GROWING: u128 = 64;
 /// Words of masks that it keeps at most: 128 MB.
 const MOST_KEPT: usize = 1 << 24;
 
@@ -127,11 +130,12 @@ pub fn exhaustive(unit: &Mask, concepts: &Concepts, length: usize, penalty: f64)
     let better = |a: Found, b: Found| if b.score > a.score { b } else { a };
     let mut best = literals.iter().map(|k| found(k.formula.clone(), k.iou, penalty)).reduce(better)?;
     let mut levels = vec![literals];
-    let (mut work, mut kept) = (0u128, seen.len() * unit.words());
+    let mut kept = seen.len() * unit.words();
     for n in 2..=length {
         let sizes = |i: usize| (levels[i - 1].len() as u128) * (levels[n - i - 1].len() as u128);
-        work += 2 * unit.words().max(1) as u128 * (1..=n / 2).map(sizes).sum::<u128>();
-        if work > MOST_WORK {
+        let pairs = 2 * (1..=n / 2).map(sizes).sum::<u128>();
+        let words = unit.words() as u128;
+        if pairs * (words + COUNTING) > MOST_COUNTED || (n < length && pairs * (words + GROWING) > MOST_GROWN) {
             return None;
         }
         if let Some(here) = best_of_level(unit, &levels, n).map(|(formula, iou)| found(formula, iou, penalty)) {

@@ -1,0 +1,3 @@
+//! Records of single units in files of the field.
+
+pub mod openai;
