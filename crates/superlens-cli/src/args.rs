@@ -1,6 +1,7 @@
 //! What can be typed. The help texts are part of the product: each command shows an example that works.
 
 mod attribute;
+mod explain;
 mod geometry;
 mod intervene;
 mod lens;
@@ -19,6 +20,7 @@ use superlens::diagnose::Basis;
 use superlens::toy::lab::TOYS;
 
 pub use attribute::{Attribute, Method};
+pub use explain::{Compositional, Explain, ExplainCommand, Parameter, ScoreArg, Server, Simulate};
 pub use geometry::{Coherence, Geometry, GeometryCommand, Pack, Readout, Room, Table};
 pub use intervene::{ChangeArg, ChangeArgs, Intervene};
 pub use lens::{Attention, Lens, Promotes};
@@ -95,6 +97,7 @@ pub enum Command {
     Recover(Box<Recover>),
     Train(Box<Train>),
     Eval(Box<Eval>),
+    Explain(Explain),
     Synth(Synth),
     Geometry(Geometry),
     Convert(Convert),

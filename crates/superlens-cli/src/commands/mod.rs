@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod activations;
+mod answers;
 pub mod attention;
 pub mod attribute;
 mod changes;
@@ -8,10 +9,14 @@ pub mod convert;
 pub mod demo;
 pub mod diagnose;
 mod diagnose_model;
+mod endpoint;
 pub mod eval;
 mod eval_compare;
 mod eval_model;
 mod eval_rows;
+pub mod explain;
+mod explain_compositional;
+mod explain_simulate;
 pub mod fetch;
 pub mod generate;
 pub mod geometry;
