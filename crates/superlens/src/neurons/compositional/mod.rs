@@ -17,6 +17,9 @@ pub use search::{beam, exhaustive};
 use rayon::prelude::*;
 use superlens_tensor::Rng;
 
+/// Above this p-value a formula counts as chance; fewer draws than can reach it must all be beaten.
+const LEVEL: f64 = 0.05;
+
 /// How formulas are looked for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
@@ -57,7 +60,7 @@ pub struct Found {
 pub enum Kind {
     /// The unit takes one value in all rows.
     Silent,
-    /// A unit that has nothing to do with the concepts gets as good a formula: it fits no better than some rotation of the unit's rows.
+    /// A unit that has nothing to do with the concepts gets as good a formula: more than one in twenty rotations of the unit's rows get one that fits as well.
     Chance,
     /// One concept, or several in which no OR joins what comes together only by chance.
     Coherent,
@@ -115,7 +118,7 @@ pub fn explain(values: &[f32], concepts: &Concepts, options: &Options, rng: &Rng
     let null = null(&unit, best.score, options.draws, rng, &search);
     let optimum = options.exhaustive.then(|| exhaustive(&unit, concepts, options.length, options.penalty)).flatten();
     let kind = match null {
-        Some(null) if null.largest_iou > 0.0 && null.p > 1.0 / (null.draws as f64 + 1.0) => Kind::Chance,
+        Some(null) if null.p > LEVEL.max(1.0 / (null.draws as f64 + 1.0)) => Kind::Chance,
         _ if best.formula.joins_unrelated(concepts) => Kind::Polysemantic,
         _ => Kind::Coherent,
     };
