@@ -1,11 +1,13 @@
 //! Explanations of units whose truth is planted.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use superlens::neurons::compositional::{Concepts, Kind, Mask, Options, beam, exhaustive, explain_units};
 use superlens::neurons::simulate::{Chat, ChatError, Options as Asked, Request, Scored, estimate, simulate};
 use superlens_tensor::{Mat, Rng};
 
 mod simulated;
-use simulated::{Reader, answer, units};
+use simulated::{answer, units};
 
 /// `n` concepts on `rows` rows: independent ones, of which each holds in a fifth to a half of the rows.
 fn concepts(rows: usize, n: usize, rng: &Rng) -> Concepts {
@@ -117,6 +119,19 @@ fn on_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(work)
 }
 
+/// Answers well, and counts.
+#[derive(Default)]
+struct Reader {
+    asked: AtomicUsize,
+}
+
+impl Chat for Reader {
+    fn ask(&self, request: &Request) -> Result<String, ChatError> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        Ok(answer(&request.user))
+    }
+}
+
 fn run(chat: &dyn Chat, n: usize, options: &Asked) -> Result<Vec<Scored>, String> {
     simulate(&units(n, &Rng::new(4)), &vec![None; n], chat, options, &Rng::new(5), &|| ())
 }
@@ -164,7 +179,7 @@ fn threads_do_not_change_scores_and_the_estimate_is_what_is_asked() {
     let options = Asked { shuffled: true, ..Asked::default() };
     let reader = Reader::default();
     let one = on_threads(1, || run(&reader, 6, &options)).unwrap();
-    let asked = reader.asked.load(std::sync::atomic::Ordering::SeqCst);
+    let asked = reader.asked.load(Ordering::SeqCst);
     assert_eq!(on_threads(4, || run(&Reader::default(), 6, &options)).unwrap(), one);
     let told = estimate(&units(6, &Rng::new(4)), &vec![None; 6], &options, &Rng::new(5));
     assert_eq!(told.requests as usize, asked);

@@ -1,9 +1,7 @@
 //! Units whose truth is known, and a partner for conversations that can read.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use superlens::neurons::simulate::{Chat, ChatError, Request};
 use superlens::neurons::{Examples, Record};
 use superlens_tensor::Rng;
 
@@ -39,19 +37,7 @@ fn unit_of(unit: usize, rng: &mut Rng) -> Examples {
     Examples { unit, top, random: (0..40).map(|_| record(false)).collect(), ..Examples::default() }
 }
 
-/// Reads what it is asked and answers well: with what the active tokens have in common, and with what a description says.
-#[derive(Default)]
-pub struct Reader {
-    pub asked: AtomicUsize,
-}
-
-impl Chat for Reader {
-    fn ask(&self, request: &Request) -> Result<String, ChatError> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
-        Ok(answer(&request.user))
-    }
-}
-
+/// The answer of whoever reads what they are asked and answers well: with what the active tokens have in common, and with what a description says.
 pub fn answer(user: &str) -> String {
     let mut lines = user.lines();
     let first = lines.next().unwrap_or_default();
