@@ -2,6 +2,7 @@
 
 mod attribute;
 mod basis;
+mod explain;
 mod export;
 mod feeds;
 mod geometry;
@@ -25,6 +26,7 @@ use superlens::toy::lab::TOYS;
 
 pub use attribute::{Attribute, Method};
 pub use basis::BasisAgainstRandom;
+pub use explain::{Compositional, Explain, ExplainCommand, Parameter, ScoreArg, Server, Simulate};
 pub use export::{Export, Form};
 pub use feeds::Feeds;
 pub use geometry::{Coherence, Geometry, GeometryCommand, Pack, Readout, Room, Table};
@@ -111,6 +113,7 @@ pub enum Command {
     Recover(Box<Recover>),
     Train(Box<Train>),
     Eval(Box<Eval>),
+    Explain(Explain),
     Synth(Synth),
     Geometry(Geometry),
     Convert(Convert),

@@ -60,6 +60,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Basis(basis) => commands::basis::run(basis, cli.global),
         Command::Train(train) => commands::train::run(train, cli.global),
         Command::Eval(eval) => commands::eval::run(eval, cli.global),
+        Command::Explain(explain) => commands::explain::run(explain, cli.global),
         Command::Synth(synth) => commands::synth::run(synth, cli.global),
         Command::Recover(recover) => commands::recover::run(recover, cli.global),
         Command::Run(run) => commands::run::run(run, cli.global),

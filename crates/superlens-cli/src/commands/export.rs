@@ -8,10 +8,12 @@ use std::time::SystemTime;
 
 use serde_json::{Map, Value};
 use superlens::neurons::files::dashboard::{self, Batch, Feature};
+use superlens::neurons::files::openai::{self, Moments, NeuronRecord};
 use superlens::neurons::files::{delphi, neuronpedia};
 use superlens::neurons::survey::Options;
 use superlens::neurons::{Contexts, Source, Units, features, survey};
 use superlens_lm::store::{Manifest, Rows, Tokens};
+use superlens_tensor::Rng;
 
 use super::neurons::{source, told};
 use super::{activations::Activations, units};
@@ -26,6 +28,8 @@ struct Content {
     source_id: String,
     hook: String,
     features: Vec<Feature>,
+    /// The same as records of OpenAI, if that is the form.
+    records: Vec<NeuronRecord>,
     /// Directions of units that have one.
     units: Option<Units>,
 }
@@ -44,13 +48,17 @@ pub fn run(args: &Export, global: Global) -> Result<(), Failure> {
         cache(args, global, folder.path(), &progress)?
     } else {
         let content = if is_batch { from_batch(args)? } else { from_store(args, global, &progress)? };
+        for record in &content.records {
+            let path = folder.path().join(format!("{}.json", record.examples.unit));
+            openai::write(&path, record).map_err(|e| Failure::Other(e.into()))?;
+        }
         let files = files(args, &content)?;
         for (name, bytes) in &files {
             let path = folder.path().join(name);
             let write = || path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&path, bytes));
             write().map_err(|e| Failure::Other(anyhow::anyhow!("{}: can't be written: {e}", path.display())))?;
         }
-        (content.features.len(), files.len())
+        (content.features.len(), content.records.len() + files.len())
     };
     folder.finish()?;
     drop(progress);
@@ -107,11 +115,22 @@ fn from_store(args: &Export, global: Global, progress: &Progress) -> Result<Cont
     progress.at(0.95, "reading examples");
     let features =
         chosen.iter().map(|&u| features::feature(&studies[u], source, &units, &contexts, texts, &args.dataset));
-    let features = features.collect();
+    let features: Vec<Feature> = features.collect();
     let (hook, model_id) = names(args, source)?;
     let layer = hook.split('.').nth(1).filter(|l| l.parse::<usize>().is_ok()).unwrap_or("0");
     let source_id = args.source_id.clone().unwrap_or_else(|| format!("{layer}-own"));
-    Ok(Content { model_id, source_id, hook, features, units: Some(units) })
+    let random = source.sample(args.top as u64, 1, &Rng::new(global.seed).fork("random examples"));
+    let record = |feature: &Feature| {
+        let mut examples = feature.examples();
+        let record = |row: &u64| contexts.record(source, &units, examples.unit, *row);
+        examples.random = random.iter().map(record).collect();
+        let p = &studies[examples.unit].profile;
+        let moments =
+            Moments { mean: Some(p.mean), variance: Some(p.variance), skewness: p.skewness, kurtosis: p.kurtosis };
+        NeuronRecord { layer: layer.parse().unwrap_or(0), examples, moments }
+    };
+    let records = if args.to == Form::Openai { features.iter().map(record).collect() } else { Vec::new() };
+    Ok(Content { records, model_id, source_id, hook, features, units: Some(units) })
 }
 
 /// The hook, and the model's name.
@@ -143,7 +162,13 @@ fn from_batch(args: &Export) -> Result<Content, Failure> {
         batch.features.retain(|f| args.units.contains(&(f.feature_index as usize)));
     }
     let layer = batch.layer.as_str().map_or_else(|| batch.layer.to_string(), str::to_string);
+    let record = |f: &Feature| NeuronRecord {
+        layer: layer.parse().unwrap_or(0),
+        examples: f.examples(),
+        moments: Moments::default(),
+    };
     Ok(Content {
+        records: if args.to == Form::Openai { batch.features.iter().map(record).collect() } else { Vec::new() },
         model_id: args.model_id.clone().unwrap_or(batch.model_id),
         source_id: args.source_id.clone().unwrap_or_else(|| format!("{layer}-{}", batch.sae_set)),
         hook: String::new(),
@@ -188,13 +213,8 @@ fn files(args: &Export, content: &Content) -> Result<Vec<(String, Vec<u8>)>, Fai
             let files = neuronpedia::files(&place, &content.features, &vector, args.batch);
             files.into_iter().map(|(name, bytes)| (format!("{}/{name}", place.folder()), bytes)).collect()
         }
-        Form::Openai => openai(content),
-        Form::Delphi => Vec::new(),
+        Form::Openai | Form::Delphi => Vec::new(),
     })
-}
-
-fn openai(_content: &Content) -> Vec<(String, Vec<u8>)> {
-    Vec::new()
 }
 
 /// This second, in the form of RFC 3339.

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod activations;
+mod answers;
 pub mod attention;
 pub mod attribute;
 pub mod basis;
@@ -9,10 +10,14 @@ pub mod convert;
 pub mod demo;
 pub mod diagnose;
 mod diagnose_model;
+mod endpoint;
 pub mod eval;
 mod eval_compare;
 mod eval_model;
 mod eval_rows;
+pub mod explain;
+mod explain_compositional;
+mod explain_simulate;
 pub mod export;
 pub mod feeds;
 pub mod fetch;

@@ -12,8 +12,8 @@ use crate::probes::column_aucs;
 
 /// Draws of the interval.
 const DRAWS: usize = 1000;
-/// Rows of a run that stays on one side when rows are split.
-const RUN: usize = 64;
+/// Rows that a token has at least.
+const LEAST: f64 = 10.0;
 
 /// What is known of the rows beside the activations.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,11 +41,7 @@ pub const SCORES: [Score; 3] = [
         about: "how well its value alone tells rows with the best of the labels from others: |2 AUC − 1|",
         of: concept,
     },
-    Score {
-        id: "token",
-        about: "share of its variance on held-out rows that the token at the row explains",
-        of: token,
-    },
+    Score { id: "token", about: "share of its variance that one token explains, whichever explains most", of: token },
 ];
 
 /// One score over neurons and over random directions.
@@ -141,27 +137,25 @@ fn concept(values: &Mat, known: Known<'_>) -> Option<Vec<f64>> {
     Some(best)
 }
 
-/// Means by token of every other run of rows, and what they explain of the others.
+/// The most of a unit's variance that whether the row's token is a certain one explains.
 fn token(values: &Mat, known: Known<'_>) -> Option<Vec<f64>> {
     let (tokens, distinct) = known.tokens?;
-    let seen = |i: usize| (i / RUN).is_multiple_of(2);
     let one = |column: &[f32]| {
+        let n = column.len() as f64;
+        let mean = column.iter().map(|v| f64::from(*v)).sum::<f64>() / n.max(1.0);
         let mut sums = vec![(0u32, 0.0f64); distinct];
-        let (mut all, mut n) = (0.0, 0u32);
-        for (i, v) in column.iter().enumerate().filter(|(i, _)| seen(*i)) {
-            let sum = &mut sums[tokens[i] as usize];
-            *sum = (sum.0 + 1, sum.1 + f64::from(*v));
-            (all, n) = (all + f64::from(*v), n + 1);
+        let mut total = 0.0;
+        for (v, &token) in column.iter().zip(tokens) {
+            let off = f64::from(*v) - mean;
+            let sum = &mut sums[token as usize];
+            *sum = (sum.0 + 1, sum.1 + off);
+            total += off * off;
         }
-        let mean = all / f64::from(n.max(1));
-        let (mut left, mut total) = (0.0, 0.0);
-        for (i, v) in column.iter().enumerate().filter(|(i, _)| !seen(*i)) {
-            let (count, sum) = sums[tokens[i] as usize];
-            let said = if count > 0 { sum / f64::from(count) } else { mean };
-            left += (f64::from(*v) - said).powi(2);
-            total += (f64::from(*v) - mean).powi(2);
-        }
-        if total > 0.0 { 1.0 - left / total } else { 0.0 }
+        let explained = |(count, sum): &(u32, f64)| {
+            let count = f64::from(*count);
+            if count < LEAST || count > n - LEAST { 0.0 } else { sum * sum * n / (count * (n - count)) }
+        };
+        if total > 0.0 { sums.iter().map(explained).fold(0.0, f64::max) / total } else { 0.0 }
     };
     Some(columns(values, one))
 }

@@ -13,7 +13,7 @@ const LEAST: usize = 3;
 /// Share of a normal law, cut at its middle, in the middle third between the means of its halves.
 const UNSPLIT: f64 = 0.21;
 /// Probability of so few in the middle at which the halves of one cloud would be taken for two.
-const ALPHA: f64 = 0.02;
+const ALPHA: f64 = 0.005;
 /// Squared distance of the middles, in variances of the parts about them, that a split must have: chance makes small ones in many dimensions.
 const APART: f64 = 0.2;
 /// Ways in which a split is begun; the best is kept.

@@ -4,6 +4,7 @@
 //! of whatever it is given, so that a neuron, a latent and a random direction can be held against one another.
 
 pub mod basis;
+pub mod compositional;
 mod contexts;
 pub mod facets;
 pub mod features;
@@ -13,6 +14,8 @@ mod pictures;
 pub mod profile;
 mod record;
 pub mod rules;
+pub mod score;
+pub mod simulate;
 mod source;
 pub mod survey;
 mod unit;

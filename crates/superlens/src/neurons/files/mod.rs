@@ -3,6 +3,7 @@
 pub mod dashboard;
 pub mod delphi;
 pub mod neuronpedia;
+pub mod openai;
 
 use std::path::{Path, PathBuf};
 

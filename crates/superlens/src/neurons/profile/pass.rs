@@ -327,13 +327,13 @@ mod tests {
     #[test]
     fn how_rows_are_cut_into_blocks_changes_nothing_that_is_kept() {
         let x = rows(1000);
-        let units = Units::random(3, 4, &Rng::new(2));
+        let units = Units::Neurons(4);
         let whole = profiles(&units, &x, 5, 1);
         let mut pass = Pass::new(&units, 5, 1);
         for from in (0..1000).step_by(320) {
             pass.add(&x.select_rows(&(from..(from + 320).min(1000)).collect::<Vec<_>>()));
         }
-        assert_eq!(whole, pass.finish());
+        assert!(whole == pass.finish());
     }
 
     #[test]

@@ -19,6 +19,7 @@ use rayon::prelude::*;
 use superlens_lm::store::Tokens;
 use superlens_tensor::{Mat, Rng};
 
+use super::score::{correlation, explained_variance};
 use super::{Source, Units};
 use crate::probes::auc;
 
@@ -109,28 +110,10 @@ fn judge(unit: usize, tree: Tree, seen: &[f32], texts: &Texts, actual: &[f32]) -
     Explained {
         unit,
         rows: actual.len(),
-        correlation: correlation(&said, actual),
-        variance_explained: variance_explained(&said, actual),
+        correlation: correlation(actual, &said),
+        variance_explained: explained_variance(actual, &said),
         auc: if firing < 10 { None } else { auc(&said, &fires) },
         firing,
         tree,
     }
-}
-
-fn correlation(a: &[f32], b: &[f32]) -> Option<f64> {
-    let n = a.len().max(1) as f64;
-    let mean = |x: &[f32]| x.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
-    let (ma, mb) = (mean(a), mean(b));
-    let product = |x: &[f32], mx: f64, y: &[f32], my: f64| {
-        x.iter().zip(y).map(|(p, q)| (f64::from(*p) - mx) * (f64::from(*q) - my)).sum::<f64>()
-    };
-    let scale = (product(a, ma, a, ma) * product(b, mb, b, mb)).sqrt();
-    (scale > 0.0).then(|| product(a, ma, b, mb) / scale)
-}
-
-fn variance_explained(said: &[f32], actual: &[f32]) -> Option<f64> {
-    let mean = actual.iter().map(|v| f64::from(*v)).sum::<f64>() / actual.len().max(1) as f64;
-    let all: f64 = actual.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum();
-    let left: f64 = said.iter().zip(actual).map(|(s, a)| f64::from(a - s).powi(2)).sum();
-    (all > 0.0).then(|| 1.0 - left / all)
 }
