@@ -184,7 +184,7 @@ impl<'a> Run<'a> {
     pub fn backward_from_neurons(&self, layer: usize, d: Mat, found: &mut Found) {
         let w = &self.model.weights.blocks[layer];
         let zero = Mat::zeros(d.rows(), self.model.config.d_model);
-        let mut d = self.below_mlp(layer, w, zero, |read, found| self.into_mlp(layer, w, d, read, found), found);
+        let mut d = self.below_mlp(layer, w, zero, |read, found| self.below_neurons(layer, w, d, read, found), found);
         for layer in (0..layer).rev() {
             d = self.block(layer, d, found);
         }
@@ -261,11 +261,11 @@ impl<'a> Run<'a> {
             d = self.through_norm(norm, grad, &w.mlp.out.apply(post), d);
         }
         let d = back(&w.mlp.out, found.block(layer).map(|g| &mut g.mlp.out), post, &d);
-        self.into_mlp(layer, w, d, read, found)
+        self.below_neurons(layer, w, d, read, found)
     }
 
     /// From the gradient by the MLP's neurons to that by what it reads, `read`.
-    fn into_mlp(&self, layer: usize, w: &BlockWeights, mut d: Mat, read: &Mat, found: &mut Found) -> Mat {
+    fn below_neurons(&self, layer: usize, w: &BlockWeights, mut d: Mat, read: &Mat, found: &mut Found) -> Mat {
         found.at(layer, Point::Post, &d);
         let f = self.model.config.activation;
         let pre = self.at(layer, Point::Pre);

@@ -210,6 +210,7 @@ pub fn empty(rows: usize, dims: usize) -> Diagnosis {
         signs: Vec::new(),
         concepts: None,
         dictionary: None,
+        heads: None,
         directions: superlens_tensor::Mat::default(),
         schema: 1,
         input: Input { rows, dims, labels: 0, constant_columns: vec![], effective_rows: rows as f64, rows_used: rows },

@@ -123,7 +123,7 @@ impl Panel {
     fn add(&mut self, first: u64, values: &Mat, ranks: &[u32]) {
         let row = |i: usize| &values.row(i)[self.from..self.from + self.width];
         if self.centre.is_none() {
-            let n = values.rows().min(STRETCH).max(1);
+            let n = values.rows().clamp(1, STRETCH);
             let mean = |j: usize| (0..n.min(values.rows())).map(|i| f64::from(row(i)[j])).sum::<f64>() / n as f64;
             self.centre = Some((0..self.width).map(|j| mean(j) as f32).collect());
         }
