@@ -190,6 +190,18 @@ fn what_does_not_go_together_is_told_in_a_line() {
     }
 }
 
+/// Alike but for whole numbers that are written with a point.
+fn same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(key, v)| b.get(key).is_some_and(|w| same(v, w)))
+        }
+        (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),
+        _ => a == b,
+    }
+}
+
 /// Real examples, where the machine has them.
 #[test]
 fn published_batches_are_read_and_turned() {
@@ -205,7 +217,7 @@ fn published_batches_are_read_and_turned() {
         setting.document(&line);
         let after: Value =
             serde_json::from_slice(&fs::read(setting.dir.path().join(batch).join("batch-0.json")).unwrap()).unwrap();
-        assert_eq!(after["features"], before["features"], "{batch}");
+        assert!(same(&after["features"], &before["features"]), "{batch}");
         assert_eq!((&after["layer"], &after["sae_set"]), (&before["layer"], &before["sae_set"]));
     }
 }

@@ -14,6 +14,9 @@ use super::{FileError, text};
 /// Marks the group of the largest activations.
 const TOP: f64 = -1.0;
 
+/// Where it isn't said for which token an example was chosen.
+const UNKNOWN: i64 = -1;
+
 /// A file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Batch {
@@ -50,7 +53,7 @@ pub struct Activation {
     pub tokens: Vec<String>,
     /// As many as tokens.
     pub values: Vec<f64>,
-    /// The token that the example was chosen for.
+    /// The token that the example was chosen for; −1 where that isn't said.
     pub qualifying_token_index: i64,
     #[serde(flatten)]
     pub rest: Map<String, Value>,
@@ -78,10 +81,10 @@ pub fn read(path: &Path) -> Result<Batch, FileError> {
             if a.values.iter().any(|v| !v.is_finite()) {
                 return at("key `values`: holds a number that is not finite".into());
             }
-            let index = usize::try_from(a.qualifying_token_index).ok().filter(|q| *q < a.tokens.len());
-            if index.is_none() {
+            let known = usize::try_from(a.qualifying_token_index).is_ok_and(|q| q < a.tokens.len());
+            if !known && a.qualifying_token_index != UNKNOWN {
                 let (q, n) = (a.qualifying_token_index, a.tokens.len());
-                return at(format!("key `qualifying_token_index`: expected one of {n} tokens, found {q}"));
+                return at(format!("key `qualifying_token_index`: expected one of {n} tokens, or -1, found {q}"));
             }
         }
     }
