@@ -120,8 +120,9 @@ mod tests {
     fn the_straight_way_to_the_next_layer_is_what_the_gradient_says_without_attention() {
         for family in ["gpt2-published", "llama-gqa-published", "neox-parallel-published"] {
             let mut model = load(&fixtures().join(family)).unwrap();
-            // Without attention the stream is the only way, and only the norm's scale is left out.
+            // Without attention the stream is the only way, and with a norm that hardly divides its scale, which is left out, doesn't change.
             model.weights.blocks[1].attn.out.w.data_mut().fill(0.0);
+            model.config.eps = 1e3;
             let batch = Batch::one(&[3, 41, 7, 9, 55, 20]);
             let feeds = model.feeds(0, 1, &batch).unwrap();
             let target = 2;
@@ -136,8 +137,7 @@ mod tests {
                 agree += (all - feeds.straight[(i, target)]).powi(2);
                 size += feeds.straight[(i, target)].powi(2);
             }
-            // What the changing scale takes back is small beside it.
-            assert!(agree < 0.1 * size, "{family}: {agree} of {size}");
+            assert!(agree < 1e-4 * size, "{family}: {agree} of {size}");
         }
     }
 
