@@ -16,6 +16,7 @@ mod recover;
 mod sae;
 mod store;
 mod tuning;
+mod units;
 mod zoo;
 
 use std::path::PathBuf;
@@ -35,13 +36,14 @@ pub use lens::{Attention, Lens, Promotes};
 pub use model::{
     Fetch, Generate, Harvest, ModelAbout, ModelFiles, Prediction, Prompt, Reading, RunModel, Sample, SplitArg, Texts,
 };
-pub use neurons::{Neurons, UnitsOf};
+pub use neurons::Neurons;
 pub use onnx::HarvestOnnx;
 pub use probe::Probe;
 pub use recover::{Recover, RecoverPhase, RecoverRows, RecoverWhat};
 pub use sae::{Convert, Eval, Synth, Train};
 pub use store::{Store, StoreCommand};
 pub use tuning::Tuning;
+pub use units::{LabelsOf, UnitsOf};
 pub use zoo::{
     SplitOf, Written, Zoo, ZooAlarms, ZooCalibrate, ZooCommand, ZooCounts, ZooExam, ZooMake, ZooNeurons, ZooTrained,
 };
@@ -106,7 +108,6 @@ pub enum Command {
     Zoo(Zoo),
     Neurons(Box<Neurons>),
     Export(Box<Export>),
-    #[command(name = "basis")]
     Basis(BasisAgainstRandom),
     Feeds(Feeds),
     Run(Run),

@@ -332,7 +332,7 @@ fn formulas_are_found_and_told() {
     fails(&run("--quantile 0"), 2, "above 0");
     fails(&run("--names labels.npy"), 2, "labels.npy");
     fs::write(here.join("names.txt"), "river\n").unwrap();
-    fails(&run("--names names.txt"), 2, "1 names for 3 columns");
+    fails(&run("--names names.txt"), 2, "expected 3 lines, a name for each column of labels.npy, found 1");
     fs::write(here.join("wide.npy"), npy([1, 3], &[1.0; 3])).unwrap();
     fails(&run("--directions wide.npy"), 2, "of activations of width 3, but these have 2 columns");
     let real = command(here, "explain compositional x.npy --labels x.npy --quiet").output().unwrap();

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{Part, one_at_least};
+use super::{LabelsOf, Part, UnitsOf, one_at_least};
 
 /// Say what units respond to: by formulas over labels, or in words that a language model finds and is then held to
 #[derive(Args, Debug)]
@@ -39,15 +39,8 @@ pub struct Compositional {
     pub input: PathBuf,
     #[command(flatten)]
     pub part: Part,
-    /// The concepts: rows × concepts of zeros and ones; a .npy, .npz or .safetensors file
-    #[arg(long, value_name = "FILE")]
-    pub labels: PathBuf,
-    /// Which array of the labels' file, where it holds several
-    #[arg(long, value_name = "NAME")]
-    pub labels_key: Option<String>,
-    /// Names of the concepts, one a line [default: c0, c1, …]
-    #[arg(long, value_name = "FILE")]
-    pub names: Option<PathBuf>,
+    #[command(flatten)]
+    pub about: LabelsOf,
     /// A unit is on in this share of the rows, those with its largest values
     #[arg(long, default_value_t = 0.005, value_name = "SHARE", value_parser = share)]
     pub quantile: f64,
@@ -66,12 +59,8 @@ pub struct Compositional {
     /// Which units, as in 0,5,10-19 [default: all]
     #[arg(long, value_name = "LIST")]
     pub units: Option<String>,
-    /// The units are the latents of this dictionary, in any format that `superlens eval` reads
-    #[arg(long, value_name = "DIR", conflicts_with = "directions")]
-    pub sae: Option<PathBuf>,
-    /// The units are inner products with these directions, one a row
-    #[arg(long, value_name = "FILE")]
-    pub directions: Option<PathBuf>,
+    #[command(flatten)]
+    pub of: UnitsOf,
     /// Search the best of all formulas too, and say how often the beam found one as good; for small vocabularies
     #[arg(long)]
     pub exhaustive: bool,

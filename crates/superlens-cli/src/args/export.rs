@@ -32,9 +32,9 @@ pub struct Export {
     /// The folder to make
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Only these units, counted from 0 [default: all]
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    pub units: Vec<usize>,
+    /// Only these units, as in 0,5,10-19 [default: all]
+    #[arg(long, value_name = "LIST")]
+    pub units: Option<String>,
     /// Examples around the largest values of a unit
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = super::one_at_least)]
     pub top: usize,

@@ -29,9 +29,9 @@ pub struct Feeds {
     /// The earlier layer [default: the one before]
     #[arg(long, value_name = "LAYER")]
     pub from: Option<usize>,
-    /// Neurons of the later layer to ask in full
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    pub units: Vec<usize>,
+    /// Neurons of the later layer to ask in full, as in 0,5,10-19
+    #[arg(long, value_name = "LIST")]
+    pub units: Option<String>,
     /// How many to show of everything
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = super::one_at_least)]
     pub top: usize,

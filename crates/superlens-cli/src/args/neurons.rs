@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Part;
+use super::{Part, UnitsOf};
 
 /// What the units of a layer respond to: their examples, facets and triggers
 ///
@@ -28,9 +28,9 @@ pub struct Neurons {
     pub part: Part,
     #[command(flatten)]
     pub of: UnitsOf,
-    /// Only these units, counted from 0, with all of their examples [default: all, the most polysemantic shown]
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    pub units: Vec<usize>,
+    /// Only these units, as in 0,5,10-19, with all of their examples [default: all, the most polysemantic shown]
+    #[arg(long, value_name = "LIST")]
+    pub units: Option<String>,
     /// Examples around the largest values of a unit
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = super::one_at_least)]
     pub top: usize,
@@ -52,18 +52,4 @@ pub struct Neurons {
     /// Folder for report.html and report.json; without it nothing is written
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-}
-
-/// What is looked at of a layer.
-#[derive(Args, Debug)]
-pub struct UnitsOf {
-    /// The latents of an autoencoder in place of the neurons, in any format that "superlens eval" reads
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["directions", "random"])]
-    pub sae: Option<PathBuf>,
-    /// Directions in place of the neurons, one a row: a .npy, .npz or .safetensors file
-    #[arg(long, value_name = "FILE", conflicts_with = "random")]
-    pub directions: Option<PathBuf>,
-    /// So many random directions in place of the neurons
-    #[arg(long, value_name = "N", value_parser = super::one_at_least)]
-    pub random: Option<usize>,
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use superlens::probes::sparse::{LARGEST, SELECTORS, exact};
 
-use super::{Part, one_at_least};
+use super::{LabelsOf, Part, UnitsOf, one_at_least};
 
 /// Say from how few units each concept can be read, and whether it matters that these are the units
 ///
@@ -18,21 +18,10 @@ pub struct Probe {
     pub input: PathBuf,
     #[command(flatten)]
     pub part: Part,
-    /// Rows × concepts of zeros and ones, a row for each row of the input; a .npy, .npz or .safetensors file
-    #[arg(long, value_name = "FILE")]
-    pub labels: PathBuf,
-    /// Which array of the labels' file, where it holds several
-    #[arg(long, value_name = "NAME")]
-    pub labels_key: Option<String>,
-    /// Names of the concepts, one a line [default: concept 0, concept 1, …]
-    #[arg(long, value_name = "FILE")]
-    pub names: Option<PathBuf>,
-    /// Probe the latents of this dictionary instead of the neurons, in any format that "superlens eval" reads
-    #[arg(long, value_name = "DIR", conflicts_with = "directions")]
-    pub sae: Option<PathBuf>,
-    /// Probe what is read along these directions, one a row, instead of the neurons
-    #[arg(long, value_name = "FILE")]
-    pub directions: Option<PathBuf>,
+    #[command(flatten)]
+    pub about: LabelsOf,
+    #[command(flatten)]
+    pub of: UnitsOf,
     /// How many units a probe may use, with commas between them [default: 1,2,4,… up to the units and 256]
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = size)]
     pub k: Vec<usize>,

@@ -17,13 +17,9 @@ pub fn run(args: &BasisAgainstRandom, global: Global) -> Result<(), Failure> {
     progress.at(0.0, "reading");
     let options = ReadOptions { key: args.part.key.clone(), flatten: args.part.flatten };
     let held = Held::read(&args.input, &options, args.part.hook.as_deref(), "basis", global.seed)?;
-    let labels = args.labels.as_deref().map(|path| labels::read(path, args.labels_key.as_deref(), &args.input, &held));
+    let labels =
+        args.labels.as_deref().map(|path| labels::binary(path, args.labels_key.as_deref(), &args.input, &held));
     let labels = labels.transpose()?;
-    if let Some(labels) = &labels
-        && labels.mat.data().iter().any(|v| *v != 0.0 && *v != 1.0)
-    {
-        return Err(Failure::Input(format!("{}: expected zeros and ones, one column a concept", labels.path)));
-    }
     let tokens = if args.input.is_dir() { Tokens::open(&args.input)? } else { None };
     let words = tokens.as_ref().map(|tokens| {
         let row = |i: usize| held.rows.as_ref().map_or(i as u64, |rows| rows[i]);

@@ -1,21 +1,17 @@
 //! `superlens explain compositional INPUT --labels FILE`.
 
-use std::collections::BTreeSet;
-use std::fs;
 use std::io::{self, Write};
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::Serialize;
 use serde_json::{Value, json};
 use superlens::neurons::Units;
 use superlens::neurons::compositional::{Concepts, Explained, Found, Kind, Options, explain_units};
-use superlens_tensor::io::{ReadOptions, read_directions, read_labels};
+use superlens_tensor::io::ReadOptions;
 use superlens_tensor::{Mat, Rng};
 
 use super::activations::Held;
-use super::eval::dictionary;
-use super::table;
+use super::{labels, table, units};
 use crate::args::{Compositional, Global};
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -48,10 +44,12 @@ pub fn run(args: &Compositional, global: Global) -> Result<(), Failure> {
     progress.stage("reading");
     let options = ReadOptions { key: args.part.key.clone(), flatten: args.part.flatten };
     let held = Held::read(&args.input, &options, args.part.hook.as_deref(), "explain", global.seed)?;
-    let concepts = concepts(args, &held)?;
+    let (labels, names) = labels::concepts(&args.about, &args.input, &held, "c")?;
+    let concepts =
+        Concepts::new(&labels, names).map_err(|e| Failure::Input(format!("{}: {e}", args.about.labels.display())))?;
     let x = &held.loaded.mat;
-    let units = units(args, x.cols())?;
-    let chosen = chosen(args.units.as_deref(), &units)?;
+    let units = units::of(units::named(&args.of)?, &args.of, x.cols(), global.seed)?;
+    let chosen = units::chosen(args.units.as_deref(), &units)?;
     let options = Options {
         quantile: args.quantile,
         length: args.length.into(),
@@ -83,81 +81,6 @@ pub fn run(args: &Compositional, global: Global) -> Result<(), Failure> {
         print(&mut out, units.word(), &chosen, &explained, concepts.names(), &summary)?;
     }
     Ok(out.flush()?)
-}
-
-/// Labels of the rows that are held, with names.
-fn concepts(args: &Compositional, held: &Held) -> Result<Concepts, Failure> {
-    let path = args.labels.display();
-    let options = ReadOptions { key: args.labels_key.clone(), flatten: false };
-    let said = |e: String| Failure::Input(e.replace("--key", "--labels-key"));
-    let read = read_labels(&args.labels, &options).map_err(|e| said(e.to_string()))?;
-    let mut mat = if read.shape.len() == 1 { read.mat.transposed() } else { read.mat };
-    if mat.rows() != held.of {
-        return Err(Failure::Input(format!(
-            "{path}: labels for {} rows, but {} has {}; one row of labels is needed for each row of activations, in the same order",
-            mat.rows(),
-            args.input.display(),
-            held.of
-        )));
-    }
-    if let Some(rows) = &held.rows {
-        mat = mat.select_rows(&rows.iter().map(|&row| row as usize).collect::<Vec<_>>());
-    }
-    let names = args.names.as_deref().map(names).transpose()?;
-    let names = names.unwrap_or_else(|| (0..mat.cols()).map(|c| format!("c{c}")).collect());
-    Concepts::new(&mat, names).map_err(|e| {
-        let names = args.names.as_ref().map(|names| format!(" with {}", names.display())).unwrap_or_default();
-        Failure::Input(format!("{path}{names}: {e}"))
-    })
-}
-
-/// One a line; blank lines at the end are none.
-fn names(path: &Path) -> Result<Vec<String>, Failure> {
-    let text = fs::read_to_string(path).map_err(|e| Failure::Input(format!("{}: {e}", path.display())))?;
-    let plain =
-        |line: &str| line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().trim().to_owned();
-    Ok(text.trim_end().lines().map(plain).collect())
-}
-
-/// What is explained, as wide as the activations.
-fn units(args: &Compositional, columns: usize) -> Result<Units, Failure> {
-    let (flag, path, units) = match (&args.sae, &args.directions) {
-        (Some(path), _) => ("--sae", path, Units::Latents(Box::new(dictionary(path)?.sae))),
-        (_, Some(path)) => {
-            let read = read_directions(path, &ReadOptions::default()).map_err(Failure::input)?;
-            ("--directions", path, Units::Directions(read.mat))
-        }
-        _ => return Ok(Units::Neurons(columns)),
-    };
-    if units.d_in() != columns {
-        return Err(Failure::Input(format!(
-            "{flag} {}: is of activations of width {}, but these have {columns} columns",
-            path.display(),
-            units.d_in()
-        )));
-    }
-    Ok(units)
-}
-
-/// The units that a list like 0,5,10-19 names, each once, in order; all without one.
-fn chosen(list: Option<&str>, units: &Units) -> Result<Vec<usize>, Failure> {
-    let Some(list) = list else { return Ok((0..units.len()).collect()) };
-    let bad = |part: &str| {
-        let (n, word) = (units.len(), units.word());
-        Failure::Input(format!(
-            "--units {list}: expected numbers and ranges of {word}s below {n}, as in 0,5,10-19, found {part:?}"
-        ))
-    };
-    let mut chosen = BTreeSet::new();
-    for part in list.split(',') {
-        let (from, to) = part.split_once('-').unwrap_or((part, part));
-        let [from, to] = [from, to].map(|text| text.trim().parse::<usize>().ok().filter(|u| *u < units.len()));
-        match (from, to) {
-            (Some(from), Some(to)) if from <= to => chosen.extend(from..=to),
-            _ => return Err(bad(part)),
-        }
-    }
-    Ok(chosen.into_iter().collect())
 }
 
 /// What some units give on every row.

@@ -95,8 +95,8 @@ fn open(args: &Export) -> Result<(Activations, Tokens), Failure> {
 fn from_store(args: &Export, global: Global, progress: &Progress) -> Result<Content, Failure> {
     let (activations, tokens) = open(args)?;
     let source = source(&activations);
-    let units = units::of(&args.of, source.width(), global.seed)?;
-    let chosen = units::chosen(&args.units, &units)?;
+    let units = units::of(units::named(&args.of)?, &args.of, source.width(), global.seed)?;
+    let chosen = units::chosen(args.units.as_deref(), &units)?;
     let options = Options {
         top: args.top,
         groups: usize::from(args.groups),
@@ -155,11 +155,10 @@ fn names(args: &Export, source: Source<'_>) -> Result<(String, String), Failure>
 
 fn from_batch(args: &Export) -> Result<Content, Failure> {
     let mut batch = dashboard::read(&args.input).map_err(Failure::input)?;
-    if !args.units.is_empty() {
-        if let Some(none) = args.units.iter().find(|u| batch.features.iter().all(|f| f.feature_index != **u as u64)) {
-            return Err(Failure::Input(format!("--units {none}: {} has no such feature", args.input.display())));
-        }
-        batch.features.retain(|f| args.units.contains(&(f.feature_index as usize)));
+    if let Some(list) = &args.units {
+        let most = batch.features.iter().map(|f| f.feature_index as usize + 1).max().unwrap_or(0);
+        let asked = units::numbers(list, most, "feature")?;
+        batch.features.retain(|f| asked.contains(&(f.feature_index as usize)));
     }
     let layer = batch.layer.as_str().map_or_else(|| batch.layer.to_string(), str::to_string);
     let record = |f: &Feature| NeuronRecord {
@@ -227,8 +226,8 @@ fn cache(args: &Export, global: Global, dir: &Path, progress: &Progress) -> Resu
     let Activations::Store(rows) = &activations else {
         return Err(Failure::Input("--to delphi: goes with a store".into()));
     };
-    let units = units::of(&args.of, rows.width(), global.seed)?;
-    if !args.units.is_empty() {
+    let units = units::of(units::named(&args.of)?, &args.of, rows.width(), global.seed)?;
+    if args.units.is_some() {
         return Err(Failure::Input("--units: a cache of delphi holds all; leave it out".into()));
     }
     let source = Source::Store(rows);

@@ -8,7 +8,7 @@ use superlens_lm::model::{self, Point, Site};
 use superlens_tensor::Mat;
 
 use super::model_files::Model;
-use super::{model_texts, table};
+use super::{model_texts, table, units};
 use crate::args::{Feeds, Global};
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -42,12 +42,11 @@ pub fn run(args: &Feeds, global: Global) -> Result<(), Failure> {
         }
     };
     let d_mlp = model.transformer.config.d_mlp;
-    if let Some(none) = args.units.iter().find(|u| **u >= d_mlp) {
-        return Err(Failure::Input(format!("--units {none}: the layer has {d_mlp} neurons, counted from 0")));
-    }
+    let wanted =
+        args.units.as_deref().map(|list| units::numbers(list, d_mlp, "neuron")).transpose()?.unwrap_or_default();
     let texts = model_texts::of(&args.text, &model, &tokenizer, args.tokens, global.seed)?;
     let flow = flow(&model, from, args.to, &texts, &progress)?;
-    let asked = asked(&model, from, args, &texts, &progress)?;
+    let asked = asked(&model, (from, args.to), &wanted, &texts, &progress)?;
     drop(progress);
     let mut out = io::stdout().lock();
     if global.json {
@@ -118,9 +117,15 @@ fn flow(model: &Model, from: usize, to: usize, texts: &[Text], progress: &Progre
 }
 
 /// Every way to the neurons that were asked for.
-fn asked(model: &Model, from: usize, args: &Feeds, texts: &[Text], progress: &Progress) -> Result<Vec<Asked>, Failure> {
+fn asked(
+    model: &Model,
+    (from, to): (usize, usize),
+    wanted: &[usize],
+    texts: &[Text],
+    progress: &Progress,
+) -> Result<Vec<Asked>, Failure> {
     let d_mlp = model.transformer.config.d_mlp;
-    let mut asked: Vec<Asked> = args.units.iter().map(|&unit| Asked { unit, every_way: vec![0.0; d_mlp] }).collect();
+    let mut asked: Vec<Asked> = wanted.iter().map(|&unit| Asked { unit, every_way: vec![0.0; d_mlp] }).collect();
     if asked.is_empty() {
         return Ok(asked);
     }
@@ -129,8 +134,8 @@ fn asked(model: &Model, from: usize, args: &Feeds, texts: &[Text], progress: &Pr
     let mut tokens = 0;
     for (t, text) in texts.iter().enumerate() {
         progress.at(0.5 + 0.5 * t as f64 / texts.len() as f64, "going back from neurons");
-        let weights = |post: &Mat| args.units.iter().map(|&unit| one(unit, post)).collect::<Vec<_>>();
-        let found = model.transformer.gradients_of_neurons(&text.batch, args.to, &weights, &[site]);
+        let weights = |post: &Mat| wanted.iter().map(|&unit| one(unit, post)).collect::<Vec<_>>();
+        let found = model.transformer.gradients_of_neurons(&text.batch, to, &weights, &[site]);
         let found = found.map_err(|what| Failure::Input(format!("--units: {what}")))?;
         for (asked, gradients) in asked.iter_mut().zip(&found) {
             let shares = gradients.times_activation(site);

@@ -29,8 +29,8 @@ pub fn run(args: &Neurons, global: Global) -> Result<(), Failure> {
     let options = ReadOptions { key: args.part.key.clone(), flatten: args.part.flatten };
     let activations = Activations::open(&args.input, &options, args.part.hook.as_deref())?;
     let source = source(&activations);
-    let units = units::of(&args.of, source.width(), global.seed)?;
-    let chosen = units::chosen(&args.units, &units)?;
+    let units = units::of(units::named(&args.of)?, &args.of, source.width(), global.seed)?;
+    let chosen = units::chosen(args.units.as_deref(), &units)?;
     let tokens = match &activations {
         Activations::Store(_) => Tokens::open(&args.input)?,
         Activations::Matrix(_) => None,
@@ -68,7 +68,7 @@ pub fn run(args: &Neurons, global: Global) -> Result<(), Failure> {
     if let Some(run) = run {
         progress.at(0.97, "writing the report");
         let name = args.input.display().to_string();
-        neurons_page::write(&run, &document, &studies, rules.as_deref(), &shown, &name, !args.units.is_empty())?;
+        neurons_page::write(&run, &document, &studies, rules.as_deref(), &shown, &name, args.units.is_some())?;
         run.finish()?;
     }
     drop(progress);
@@ -78,7 +78,7 @@ pub fn run(args: &Neurons, global: Global) -> Result<(), Failure> {
         writeln!(out)?;
         return Ok(out.flush()?);
     }
-    if args.units.is_empty() {
+    if args.units.is_none() {
         overview(&mut out, &studies, &shown)?;
     } else {
         studies.iter().try_for_each(|study| in_full(&mut out, study, &shown))?;

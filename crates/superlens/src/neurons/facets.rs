@@ -242,6 +242,7 @@ mod tests {
 
     #[test]
     fn one_cloud_is_one_facet() {
+        // In three dimensions more are: docs/neurons.md says how many.
         for (d, noise) in [(8, 1.0), (16, 1.0), (64, 2.0), (1000, 30.0)] {
             let many = (0..40).filter(|&seed| facets(&planted(1, d, 60, noise, seed).0).count > 1).count();
             assert!(many <= 4, "{many} of 40 clouds in {d} dimensions were split");

@@ -166,7 +166,7 @@ pub fn exam(seed: u64, seeds: u64, done: &(dyn Fn(usize) + Sync)) -> Vec<Trained
 pub fn markdown(outcomes: &[TrainedOutcome], command: &str) -> String {
     let mut out = format!(
         "# Trained toys, diagnosed\n\n    {command}\n\nEach toy is trained from every seed, its layer is sampled and diagnosed with nothing known of the weights. \
-         The truth is what the weights show.\n\n| toy | what is told | neurons | right | said | truths by the weights |\n|---|---|---|---|---|---|\n"
+         The truth is what the weights show. In the stuck networks most neurons have one input: the layer is near monosemantic, and often said to be.\n\n| toy | what is told | neurons | right | said | truths by the weights |\n|---|---|---|---|---|---|\n"
     );
     let tally = |words: Vec<String>| {
         let mut counted: Vec<(String, usize)> = Vec::new();

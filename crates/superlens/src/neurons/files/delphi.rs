@@ -27,6 +27,9 @@ pub struct Written {
     pub rows: usize,
     /// Tokens of the longest; shorter ones are filled up with 0.
     pub length: usize,
+    pub tokens: u64,
+    /// Files.
+    pub splits: usize,
     /// Activations in all splits.
     pub entries: u64,
 }
@@ -50,7 +53,7 @@ pub fn write(
     let small = sequences.starts.len() <= 1 << 16
         && sequences.length <= 1 << 16
         && bounds.windows(2).all(|b| b[1] - b[0] <= 1 << 16);
-    let mut parts = bounds.windows(2).map(|b| Part::new(dir, b[0], small)).collect::<io::Result<Vec<_>>>()?;
+    let mut parts = bounds.windows(2).map(|_| Part::new(dir, small)).collect::<io::Result<Vec<_>>>()?;
     let each = (BLOCK / source.width().max(units.len()).max(1)).max(1) as u64;
     let mut first = 0;
     while first < source.len() {
@@ -70,14 +73,15 @@ pub fn write(
         let path = dir.join(module).join(format!("{}_{}.safetensors", b[0], b[1] - 1));
         part.finish(&path, &table, [sequences.starts.len(), sequences.length])?;
     }
-    Ok(Written { rows: sequences.starts.len(), length: sequences.length, entries })
+    let (rows, length) = (sequences.starts.len(), sequences.length);
+    Ok(Written { rows, length, tokens: source.len(), splits: bounds.len() - 1, entries })
 }
 
 /// `config.json` of the cache. `model` and `dataset` are told as they are.
 pub fn config(model: &str, dataset: &str, written: &Written) -> String {
     let config = json!({
-        "dataset_repo": dataset, "dataset_split": "", "dataset_name": "", "dataset_column": "text", "batch_size": 32,
-        "cache_ctx_len": written.length, "n_tokens": written.rows * written.length, "n_splits": 0, "model_name": model,
+        "dataset_repo": dataset, "dataset_split": "", "dataset_name": "", "dataset_column": "text",
+        "cache_ctx_len": written.length, "n_tokens": written.tokens, "n_splits": written.splits, "model_name": model,
     });
     format!("{config:#}\n")
 }
@@ -145,7 +149,7 @@ struct Part {
 }
 
 impl Part {
-    fn new(dir: &Path, _first: usize, small: bool) -> io::Result<Part> {
+    fn new(dir: &Path, small: bool) -> io::Result<Part> {
         let file = || tempfile::tempfile_in(dir).map(BufWriter::new);
         Ok(Part { locations: file()?, activations: file()?, small, entries: 0 })
     }

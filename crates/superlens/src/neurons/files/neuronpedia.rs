@@ -34,7 +34,7 @@ impl Place {
     }
 }
 
-/// Files of one export: names below [`Place::folder`] and bytes. `batch` features go into one file.
+/// Files of one export; what isn't known is null or empty: names below [`Place::folder`] and bytes. `batch` features go into one file.
 pub fn files(
     place: &Place,
     features: &[Feature],
@@ -86,7 +86,8 @@ fn model(p: &Place) -> Value {
     json!({
         "id": p.model_id, "instruct": false, "creatorId": p.creator, "displayName": p.model_id, "displayNameShort": p.model_id,
         "tlensId": p.model_id, "visibility": "PRIVATE", "defaultSourceSetName": p.set(), "defaultSourceId": p.source_id,
-        "inferenceEnabled": false, "createdAt": p.created, "updatedAt": p.created, "owner": p.creator,
+        "inferenceEnabled": false, "createdAt": p.created, "updatedAt": p.created, "owner": p.creator, "dimension": null, "layers": null,
+        "neuronsPerLayer": null, "website": null,
     })
 }
 
@@ -102,7 +103,8 @@ fn source(p: &Place, features: &[Feature]) -> Value {
     let said = |key: &str| features.first().and_then(|f| f.rest.get(key)).cloned().unwrap_or(Value::Null);
     json!({
         "id": p.source_id, "modelId": p.model_id, "setName": p.set(), "creatorId": p.creator, "hasDashboards": true, "inferenceEnabled": false,
-        "inferenceHosts": [], "visibility": "PRIVATE", "hasUmap": false, "hasUmapLogSparsity": false, "hasUmapClusters": false,
+        "inferenceHosts": [], "saelensConfig": null, "saelensRelease": null, "saelensSaeId": null, "hfRepoId": null, "hfFolderId": null,
+        "defaultOfModelId": null, "visibility": "PRIVATE", "hasUmap": false, "hasUmapLogSparsity": false, "hasUmapClusters": false,
         "num_prompts": said("n_prompts_total"), "num_tokens_in_prompt": said("n_tokens_in_prompt"), "dataset": p.dataset, "notes": "",
         "createdAt": p.created,
     })
