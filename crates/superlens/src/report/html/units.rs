@@ -76,8 +76,10 @@ pub fn units_page(content: &UnitsPage) -> String {
                     h1 { (clean(&content.name)) }
                     @for line in &content.about { p { (clean(line)) } }
                     p.note {
-                        "Shades show how much the " (content.word) " responds to each token, the strongest at its largest value. Facets are kinds of "
-                        "rows, told apart by what the rest of the layer does; examples carry the number of theirs."
+                        @if shows_texts(content) {
+                            "Shades show how much the " (content.word) " responds to each token, the strongest at its largest value. "
+                        }
+                        "Facets are kinds of rows, told apart by what the rest of the layer does; examples carry the number of theirs."
                     }
                     @if content.sections.len() > 1 {
                         ul { @for (i, (title, _, cards)) in content.sections.iter().enumerate() {
@@ -93,6 +95,13 @@ pub fn units_page(content: &UnitsPage) -> String {
             }
         },
     )
+}
+
+/// Whether any example is a text.
+fn shows_texts(content: &UnitsPage) -> bool {
+    let cards = content.sections.iter().flat_map(|s| &s.2);
+    let mut examples = cards.flat_map(|card| &card.groups).flat_map(|group| &group.1);
+    examples.any(|e| matches!(e.shows, Shows::Text { .. }))
 }
 
 const STYLE: &str = "\
